@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+// Whole-file reads and atomic writes.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <string_view>
+
+#include "octavo/status.h"
+
+namespace octavo {
+
+// Reads a regular file of at most `max_bytes`.
+Result<std::string> ReadFile(const std::string& path, size_t max_bytes = size_t{1} << 30);
+
+// Writes so that `path` either keeps its old content or has all of the new: temporary file in the
+// same folder, fsync, rename, fsync of the folder.
+Status WriteFileAtomically(const std::string& path, std::string_view content);
+
+// Syncs a folder, so that a rename inside it survives a power loss.
+Status SyncFolder(const std::string& path);
+
+// "open failed: No such file or directory", for the current errno.
+Status ErrnoStatus(std::string_view path, std::string_view operation);
+
+}  // namespace octavo
