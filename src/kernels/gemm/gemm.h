@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+// Matrix products of activations and packed weights: the contract every GEMM kernel fulfils.
+//
+//   y[m][n] = epilogue( sum_k x[m][k] * w[n][k] )
+//
+// Numerics, the same for every kernel that accepts a (weight, activation) pair, so that batch size,
+// tile shape and thread count never change a bit (docs/numerics.md):
+//   kF32  x any float weight: one f32 FMA chain per output in ascending k.
+//   kBf16, kFp8 x {bf16, fp8, int codes}: codes are exact in bf16; pairs (k even, k odd) accumulate as
+//     fma(x_even, w_even, fma(x_odd, w_odd, acc)) in f32 with denormals flushed: what vdpbf16ps does.
+//     With group scales the chain restarts per group and acc = fma(partial, scale, acc); mins add
+//     fma(group_sum, min, acc) right after their group's partial.
+//   kInt8 x int codes: exact int32 sums. kTwoLevel: int32 throughout. kGroup with float scales:
+//     acc = fma(float(dot_g), scale_g, acc) per group.
+//   Epilogue, in this order: acc * token_scale * channel_scale, + bias, + residual.
+// The AMX level sums bf16 pairs in the order of TDPBF16PS instead; integer results are equal on all.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "base/cpu_features.h"
+#include "kernels/activation.h"
+#include "kernels/weight_spec.h"
+
+namespace octavo {
+
+// Where results go. out[m][n] for the n of the weight, row-major.
+struct GemmOutput {
+  float* out = nullptr;       // [rows, n]
+  int64_t row_stride = 0;     // elements
+  const float* bias = nullptr;  // [n] or null
+  bool accumulate = false;    // out += result (residual add) instead of out = result
+};
+
+// One product over the panels [panel_begin, panel_end) of a packed weight.
+struct GemmCall {
+  ActivationView x;
+  const WeightSpec* weight = nullptr;
+  const std::byte* packed = nullptr;  // first panel of the whole weight
+  GemmOutput y;
+};
+
+// A kernel: a weight layout and the code that multiplies with it. Immutable, one per file
+// src/kernels/gemm/gemm_<scheme>_<isa>.cc, exported as kGemm_<stem of the file>.
+struct GemmKernel {
+  const char* name;  // the file's stem, e.g. "gemm_w8a8_avx512_vnni"
+  IsaLevel isa;
+
+  // Whether the kernel multiplies this weight (any n; k as given) with activations of this format.
+  bool (*accepts)(const WeightSpec& weight, ActivationFormat format);
+
+  // Channels per panel: the unit of packing and of splitting work between threads.
+  int panel_channels;
+
+  // Bytes of one packed panel; a multiple of 64.
+  size_t (*panel_bytes)(const WeightSpec& weight);
+
+  // Packs exactly panel_channels rows (rows beyond n come as zeros) into `panel`.
+  void (*pack)(const WeightSpec& weight, const WeightRows& rows, std::byte* panel);
+
+  // Multiplies. Any number of rows, including 0. Channels beyond n are not written.
+  void (*run)(const GemmCall& call, int64_t panel_begin, int64_t panel_end);
+};
+
+// All kernels of this build, in no particular order.
+std::span<const GemmKernel* const> AllGemmKernels();
+
+// The kernel for the pair at the highest level <= `isa`; the generic reference accepts every legal
+// pair, so the result is null only for pairs the numerics above do not define.
+const GemmKernel* FindGemmKernel(const WeightSpec& weight, ActivationFormat format, IsaLevel isa);
+
+}  // namespace octavo

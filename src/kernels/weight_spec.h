@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a weight matrix means numerically, whatever file it came from, and how its rows travel from a
+// scheme (which decodes the file) to a kernel (which packs them into its own layout).
+//
+// A linear layer computes y[m][n] = sum_k x[m][k] * w[n][k]; w is [n, k], row-major, as in PyTorch.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <vector>
+
+namespace octavo {
+
+// How one stored element becomes a number before scales are applied.
+enum class CodeType : uint8_t {
+  kF32,   // codes are float
+  kF16,   // codes are IEEE half bits (uint16_t)
+  kBf16,  // codes are bfloat16 bits (uint16_t)
+  kE4M3,  // one byte, float8_e4m3fn
+  kE5M2,  // one byte, float8_e5m2
+  kInt,   // one byte: int8_t q when there are no mins, uint8_t u when there are
+};
+
+enum class ScaleLayout : uint8_t {
+  kNone,      // w = code
+  kChannel,   // w = code * scale[n]                       (per tensor: all scales equal)
+  kGroup,     // w = code * scale[n][k / group_size] (+ min[n][k / group_size] when has_min)
+  kTwoLevel,  // w = (u - zero2[n][g]) * scale2[n][g] * scale[n], all but scale[n] integers (QoQ)
+};
+
+struct WeightSpec {
+  CodeType code = CodeType::kBf16;
+  int bits = 16;  // storage width of one code; 4 means codes fit a nibble
+  ScaleLayout scales = ScaleLayout::kNone;
+  int group_size = 0;    // elements along k; divides k; 0 unless kGroup or kTwoLevel
+  bool has_min = false;  // asymmetric: codes are unsigned and a min is added
+  int64_t n = 0;
+  int64_t k = 0;
+
+  // Scales (and mins) per row.
+  int64_t groups() const {
+    if (scales == ScaleLayout::kNone) return 0;
+    return group_size == 0 ? 1 : k / group_size;
+  }
+  int code_bytes() const {
+    if (code == CodeType::kF32) return 4;
+    return code == CodeType::kF16 || code == CodeType::kBf16 ? 2 : 1;
+  }
+  bool SameFormat(const WeightSpec& o) const {
+    return code == o.code && bits == o.bits && scales == o.scales && group_size == o.group_size &&
+           has_min == o.has_min && k == o.k;
+  }
+};
+
+// `count` decoded rows, each code in its own element of code_bytes(). Reused between calls.
+struct WeightRows {
+  int64_t count = 0;
+  std::vector<uint8_t> codes;    // [count][k] elements
+  std::vector<float> scales;     // [count][groups()]; kTwoLevel: [count] (level 1)
+  std::vector<float> mins;       // [count][groups()] when has_min: w = code * scale + min
+  std::vector<uint8_t> scales2;  // [count][k / group_size], kTwoLevel only
+  std::vector<uint8_t> zeros2;   // [count][k / group_size], kTwoLevel only
+
+  // Sizes every array for `rows` rows of `spec`. New elements are zero.
+  void Resize(const WeightSpec& spec, int64_t rows) {
+    count = rows;
+    const auto size = [rows](int64_t per_row) { return static_cast<size_t>(rows * per_row); };
+    const bool two_level = spec.scales == ScaleLayout::kTwoLevel;
+    codes.resize(size(spec.k * spec.code_bytes()));
+    scales.resize(size(two_level ? 1 : spec.groups()));
+    mins.resize(size(spec.has_min ? spec.groups() : 0));
+    scales2.resize(size(two_level ? spec.groups() : 0));
+    zeros2.resize(size(two_level ? spec.groups() : 0));
+  }
+
+  // Clears the rows from `first` on to codes and scales of zero (padding of the last panel).
+  void ZeroFrom(const WeightSpec& spec, int64_t first) {
+    const auto clear = [&](auto& v, int64_t per_row) {
+      using T = typename std::remove_reference_t<decltype(v)>::value_type;
+      if (!v.empty()) std::memset(&v[0] + first * per_row, 0, v.size() * sizeof(T) - first * per_row * sizeof(T));
+    };
+    if (first >= count) return;
+    const bool two_level = spec.scales == ScaleLayout::kTwoLevel;
+    clear(codes, spec.k * spec.code_bytes());
+    clear(scales, two_level ? 1 : spec.groups());
+    clear(mins, spec.groups());
+    clear(scales2, spec.groups());
+    clear(zeros2, spec.groups());
+  }
+};
+
+}  // namespace octavo
