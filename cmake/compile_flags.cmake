@@ -4,6 +4,7 @@
 add_library(octavo_flags INTERFACE)
 target_include_directories(octavo_flags INTERFACE
   ${CMAKE_SOURCE_DIR}/include ${CMAKE_SOURCE_DIR}/src ${CMAKE_BINARY_DIR}/generated)
+target_compile_definitions(octavo_flags INTERFACE OCTAVO_VERSION="${PROJECT_VERSION}")
 target_compile_options(octavo_flags INTERFACE -Wall -Wextra -Wconversion -Wno-sign-conversion
   -fno-math-errno -ffp-contract=off)
 if(OCTAVO_WERROR)

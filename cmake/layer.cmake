@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 # octavo_layer(NAME DEPENDS layers... LIBRARIES targets...): one static library per src/ folder from
-# all its .cc files but tests, benchmarks and fuzz targets. DEPENDS are the arrows of
+# all its .cc files but main, tests, benchmarks and fuzz targets. DEPENDS are the arrows of
 # tools/check_layers.py.
 function(octavo_layer name)
   cmake_parse_arguments(arg "" "" "DEPENDS;LIBRARIES" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${name}/*.cc)
-  list(FILTER sources EXCLUDE REGEX "_(test|bench|fuzz)\\.cc$")
+  list(FILTER sources EXCLUDE REGEX "(_(test|bench|fuzz)|/main)\\.cc$")
   if(NOT sources)
     add_library(octavo_${name} INTERFACE)
     set(scope INTERFACE)

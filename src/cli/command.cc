@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+// The list of subcommands and the way from argv to an exit code.
+#include "cli/command.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <string>
+
+namespace octavo {
+
+#define OCTAVO_COMMAND(stem) extern const Command kCommand_##stem;
+#include "command_list.inc"
+#undef OCTAVO_COMMAND
+
+namespace {
+
+#define OCTAVO_COMMAND(stem) &kCommand_##stem,
+constexpr auto kCommands = std::to_array<const Command*>({
+#include "command_list.inc"
+});
+#undef OCTAVO_COMMAND
+
+constexpr int kExitFailure = 1;
+constexpr int kExitUsage = 2;
+constexpr int kExitInterrupted = 130;  // 128 + SIGINT, what shells expect
+
+// Marks usage errors on their way through Status, which has no code for them.
+constexpr std::string_view kUsagePrefix = "usage: ";
+
+constexpr std::array<const char*, 5> kGroupNames = {
+    "Run a model", "Make a model smaller", "Measure", "Look inside", "For developers"};
+
+constexpr const char* kFooter = R"(Start here:
+  octavo generate MODEL -p "The capital of France is"
+  octavo quantize MODEL --scheme W4A16 -o OUT
+MODEL is a Hugging Face folder (config.json and safetensors) or a GGUF file.
+`octavo COMMAND --help` explains one command.)";
+
+void PrintError(std::string_view message) { fmt::print(stderr, "octavo: error: {}\n", message); }
+
+int ExitCodeOf(const Status& status) {
+  if (status.ok()) return 0;
+  if (status.code() == StatusCode::kCancelled) {
+    PrintError(status.message());
+    return kExitInterrupted;
+  }
+  if (status.code() == StatusCode::kInvalidArgument && status.message().starts_with(kUsagePrefix)) {
+    PrintError(status.message().substr(kUsagePrefix.size()));
+    return kExitUsage;
+  }
+  PrintError(status.ToString());
+  return kExitFailure;
+}
+
+// CLI11 reports an unknown command as a missing one; this names it. Empty when argv[1] is fine.
+std::string UnknownCommand(const CLI::App& app, int argc, const char* const* argv) {
+  if (argc < 2 || argv[1][0] == '-') return "";
+  const auto known = app.get_subcommands([](const CLI::App*) { return true; });
+  const bool found = std::any_of(known.begin(), known.end(),
+                                 [&](const CLI::App* sub) { return sub->get_name() == argv[1]; });
+  return found ? "" : fmt::format("unknown command '{}'", argv[1]);
+}
+
+// Help and version leave through exceptions too: those are successes.
+int ExitCodeOf(const CLI::App& app, const CLI::ParseError& error, const std::string& unknown) {
+  if (error.get_exit_code() == static_cast<int>(CLI::ExitCodes::Success)) return app.exit(error);
+  PrintError(unknown.empty() ? error.what() : unknown);
+  const CLI::App* used = &app;
+  for (const CLI::App* sub : app.get_subcommands()) used = sub;
+  const std::string path = used == &app ? "octavo" : "octavo " + used->get_name();
+  fmt::print(stderr, "Run `{} --help` for usage.\n", path);
+  return kExitUsage;
+}
+
+}  // namespace
+
+std::span<const Command* const> AllCommands() { return kCommands; }
+
+Status UsageError(std::string message) {
+  return InvalidArgument(std::string(kUsagePrefix) + std::move(message));
+}
+
+int RunCommandLine(int argc, const char* const* argv) {
+  CLI::App app("Octavo makes large language models small and runs them fast on x86-64 CPUs.", "octavo");
+  app.set_version_flag("--version", "octavo " OCTAVO_VERSION, "Print the version and exit");
+  app.set_help_flag("-h,--help", "Print this help and exit");
+  app.require_subcommand(1);
+  app.footer(kFooter);
+  CommandAction action;
+  for (const Command* command : kCommands) {
+    CLI::App* sub = app.add_subcommand(command->name, command->description);
+    sub->group(kGroupNames[static_cast<size_t>(command->group)]);
+    sub->callback([&action, run = command->configure(*sub)] { action = run; });
+  }
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return ExitCodeOf(app, error, UnknownCommand(app, argc, argv));
+  }
+  return ExitCodeOf(action());
+}
+
+}  // namespace octavo

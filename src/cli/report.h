@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+// Helpers for what commands report: --json files, memory and human-readable sizes.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <string>
+
+#include "base/json.h"
+#include "octavo/status.h"
+
+namespace octavo {
+
+// Adds `--json FILE` ("-" is standard output) to a command.
+void AddJsonOption(CLI::App& app, std::string& path);
+
+// Writes indented JSON; a file appears whole or not at all. An empty path writes nothing.
+Status WriteJsonReport(const std::string& path, const Json& json);
+
+// Whether the JSON report takes standard output, so that nothing else may be printed there.
+inline bool JsonOnStdout(const std::string& path) { return path == "-"; }
+
+// The largest resident set of this process so far (VmHWM) in bytes; 0 when the system does not say.
+uint64_t PeakRssBytes();
+
+// Memory of the machine in bytes: {total, available}; zeros when the system does not say.
+struct MachineMemory {
+  uint64_t total_bytes = 0;
+  uint64_t available_bytes = 0;
+};
+MachineMemory ReadMachineMemory();
+
+// "1.5 GiB", "98.0 MiB", "512 B".
+std::string FormatBytes(uint64_t bytes);
+
+// "1:02:03", "4:05", "12 s".
+std::string FormatDuration(double seconds);
+
+}  // namespace octavo
