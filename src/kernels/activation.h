@@ -4,12 +4,20 @@
 // A scheme names the format it wants; the producing op quantizes each row once, while it is still in
 // cache, and every linear that shares the input (q/k/v, gate/up) reads the same rows. All quantities
 // are per row (token), so a token's numbers never depend on its batch (docs/numerics.md).
+//
+// Quantizers (all maths in f32, rounding to nearest even; amax = max |x| over the row or group):
+//   kInt8  a = max(amax, 2^-100); scale = a / 127; q = rne(x * (127 / a))
+//   kFp8   scale = max(amax / 448, 1 / (448 * 512)); q = E4M3(x * (1 / scale)), |q| <= 448
+//   kFp8Group128  the same per 128 columns, but q = E4M3(x / scale)
+// A row (group) that holds NaN or infinity gets scale = NaN and codes 0, so every product with it is
+// NaN: nothing is hidden, nothing undefined. kF32 and kBf16 pass such values on.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 
+#include "base/aligned_buffer.h"
+#include "base/check.h"
 #include "kernels/weight_spec.h"
 #include "octavo/status.h"
 
@@ -18,15 +26,15 @@ namespace octavo {
 enum class ActivationFormat : uint8_t {
   kF32,         // float
   kBf16,        // bfloat16, rounded to nearest even
-  kInt8,        // int8 with one f32 scale per token: scale = max(amax, tiny) / 127, q = rne(x / scale)
-  kFp8,         // FP8 E4M3 values (x * (448 / amax), saturated) held as bfloat16, one f32 scale per token
+  kInt8,        // int8 in [-127, 127], one f32 scale per token
+  kFp8,         // FP8 E4M3 values held as bfloat16, one f32 scale per token
   kFp8Group128  // as kFp8 with one scale per token and 128 columns (FP8_BLOCK)
 };
 
 // A format plus the sums a kernel needs beside the data.
 struct ActivationSpec {
   ActivationFormat format = ActivationFormat::kF32;
-  int sum_group = 0;  // group_sums over this many columns; 0: none. Divides the row length.
+  int sum_group = 0;  // group_sums over this many columns (the last group may be short); 0: none
 
   bool operator==(const ActivationSpec&) const = default;
 };
@@ -38,8 +46,9 @@ inline ActivationSpec RequiredActivation(const WeightSpec& weight, ActivationFor
   return {format, sums ? (weight.group_size == 0 ? static_cast<int>(weight.k) : weight.group_size) : 0};
 }
 
-// Rows of activations; a view into an ActivationBuffer. Rows are row_stride elements apart; each row
-// is followed by at least 64 readable bytes. Pointers that the format does not use are null.
+// Rows of activations; a view into an ActivationBuffer. Rows are row_stride elements apart. Each row is
+// followed by zeros: at least 64 bytes, and at least up to a multiple of 128 elements, so kernels read
+// whole vectors and tiles past `cols`. Pointers that the format does not use are null.
 struct ActivationView {
   ActivationSpec spec;
   int64_t rows = 0;
@@ -48,8 +57,17 @@ struct ActivationView {
   const void* data = nullptr;           // float, uint16_t (bf16 bits) or int8_t
   const float* scales = nullptr;        // [rows] (kFp8Group128: [rows][ceil(cols / 128)])
   const int32_t* row_sums = nullptr;    // [rows], kInt8: sum of q over the row
-  const int32_t* group_sums = nullptr;  // [rows][cols / sum_group], kInt8: exact sums of q
-  const float* group_sums_f32 = nullptr;  // the same for kF32, kBf16, kFp8: one ascending f32 chain
+  const int32_t* group_sums = nullptr;  // [rows][sum_groups()], kInt8: exact sums of q
+  // [rows][sum_groups()], other formats: sums of the encoded values in f32. Lane l of 16 adds columns
+  // l, l + 16, ... of the group in that order, then lanes fold by halves (l += l + 8, + 4, + 2, + 1).
+  const float* group_sums_f32 = nullptr;
+
+  int64_t sum_groups() const {
+    return spec.sum_group == 0 ? 0 : (cols + spec.sum_group - 1) / spec.sum_group;
+  }
+  int64_t scales_per_row() const {
+    return spec.format == ActivationFormat::kFp8Group128 ? (cols + 127) / 128 : 1;
+  }
 
   template <typename T>
   const T* Row(int64_t row) const {
@@ -63,14 +81,18 @@ class ActivationBuffer {
  public:
   ActivationBuffer() = default;
 
-  // Makes room for [rows, cols] in `spec`; keeps memory when it is large enough. Never shrinks.
+  // Makes room for [rows, cols] in `spec`; keeps memory when it is large enough. Never shrinks. Sets
+  // the number of rows to max_rows.
   Status Reserve(const ActivationSpec& spec, int64_t max_rows, int64_t cols);
 
   // Sets the current number of rows (at most the reserved number).
-  void SetRows(int64_t rows) { view_.rows = rows; }
+  void SetRows(int64_t rows) {
+    OCTAVO_DCHECK(rows >= 0 && rows <= max_rows_);
+    view_.rows = rows;
+  }
 
   const ActivationView& view() const { return view_; }
-  size_t bytes() const { return bytes_; }
+  size_t bytes() const { return memory_.size(); }
 
   // Encodes row `row` from `cols` floats: quantizes, and fills scale and sums. Rows may be encoded
   // from several threads at once. The result depends on nothing but x and the spec; all ISA levels
@@ -78,12 +100,11 @@ class ActivationBuffer {
   void EncodeRow(int64_t row, const float* x);
 
  private:
-  struct Free {
-    void operator()(void* p) const;
-  };
+  void ClearPadding();
+
   ActivationView view_;
-  std::unique_ptr<std::byte[], Free> memory_;
-  size_t bytes_ = 0;
+  int64_t max_rows_ = 0;
+  AlignedBuffer memory_;
 };
 
 }  // namespace octavo

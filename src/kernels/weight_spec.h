@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 #include <vector>
 
 namespace octavo {
@@ -32,15 +33,15 @@ struct WeightSpec {
   CodeType code = CodeType::kBf16;
   int bits = 16;  // storage width of one code; 4 means codes fit a nibble
   ScaleLayout scales = ScaleLayout::kNone;
-  int group_size = 0;    // elements along k; divides k; 0 unless kGroup or kTwoLevel
-  bool has_min = false;  // asymmetric: codes are unsigned and a min is added
+  int group_size = 0;    // elements along k; the last group may be shorter; 0 unless kGroup, kTwoLevel
+  bool has_min = false;  // asymmetric (kGroup only): codes are unsigned and a min is added
   int64_t n = 0;
   int64_t k = 0;
 
   // Scales (and mins) per row.
   int64_t groups() const {
     if (scales == ScaleLayout::kNone) return 0;
-    return group_size == 0 ? 1 : k / group_size;
+    return group_size == 0 ? 1 : (k + group_size - 1) / group_size;
   }
   int code_bytes() const {
     if (code == CodeType::kF32) return 4;
@@ -58,8 +59,8 @@ struct WeightRows {
   std::vector<uint8_t> codes;    // [count][k] elements
   std::vector<float> scales;     // [count][groups()]; kTwoLevel: [count] (level 1)
   std::vector<float> mins;       // [count][groups()] when has_min: w = code * scale + min
-  std::vector<uint8_t> scales2;  // [count][k / group_size], kTwoLevel only
-  std::vector<uint8_t> zeros2;   // [count][k / group_size], kTwoLevel only
+  std::vector<uint8_t> scales2;  // [count][groups()], kTwoLevel only
+  std::vector<uint8_t> zeros2;   // [count][groups()], kTwoLevel only
 
   // Sizes every array for `rows` rows of `spec`. New elements are zero.
   void Resize(const WeightSpec& spec, int64_t rows) {

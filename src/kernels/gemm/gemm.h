@@ -5,15 +5,20 @@
 //
 // Numerics, the same for every kernel that accepts a (weight, activation) pair, so that batch size,
 // tile shape and thread count never change a bit (docs/numerics.md):
-//   kF32  x any float weight: one f32 FMA chain per output in ascending k.
+//   kF32  x any weight without level-2 scales: one f32 FMA chain per output in ascending k.
 //   kBf16, kFp8 x {bf16, fp8, int codes}: codes are exact in bf16; pairs (k even, k odd) accumulate as
-//     fma(x_even, w_even, fma(x_odd, w_odd, acc)) in f32 with denormals flushed: what vdpbf16ps does.
-//     With group scales the chain restarts per group and acc = fma(partial, scale, acc); mins add
-//     fma(group_sum, min, acc) right after their group's partial.
+//     fma(x_even, w_even, fma(x_odd, w_odd, acc)) in f32: what vdpbf16ps does. These pairs run with
+//     denormals flushed, inputs and outputs, in every operation including the epilogue. K is padded
+//     with zeros to a multiple of 8.
+//   Group scales (and mins, and kFp8Group128, whose groups have 128 columns): the chain restarts at 0
+//     per group and acc = fma(partial, scale, acc); a min then adds acc = fma(group_sum, min, acc).
+//     kFp8Group128: scale = token_group_scale * weight_scale (1 if the weight has no group scales).
 //   kInt8 x int codes: exact int32 sums. kTwoLevel: int32 throughout. kGroup with float scales:
-//     acc = fma(float(dot_g), scale_g, acc) per group.
-//   Epilogue, in this order: acc * token_scale * channel_scale, + bias, + residual.
-// The AMX level sums bf16 pairs in the order of TDPBF16PS instead; integer results are equal on all.
+//     acc = fma(float(dot_g), scale_g, acc) per group, mins as above with float(group_sum).
+//   Epilogue, in this order: acc * token_scale * channel_scale, + bias, + residual; factors and terms
+//     that the formats lack are skipped.
+// The AMX level sums bf16 pairs in the order of TDPBF16PS instead (docs/numerics.md); integer results
+// are equal on all levels.
 #pragma once
 
 #include <cstddef>
@@ -66,6 +71,9 @@ struct GemmKernel {
 
 // All kernels of this build, in no particular order.
 std::span<const GemmKernel* const> AllGemmKernels();
+
+// Whether the numerics above define this pair.
+bool IsLegalPair(const WeightSpec& weight, ActivationFormat format);
 
 // The kernel for the pair at the highest level <= `isa`; the generic reference accepts every legal
 // pair, so the result is null only for pairs the numerics above do not define.

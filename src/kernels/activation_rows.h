@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+// The row encoders behind ActivationBuffer::EncodeRow, one per ISA level; all give the same bits.
+#pragma once
+
+#include <cstdint>
+
+namespace octavo {
+
+// One row to encode. `out` has room for `cols` rounded up to 16 elements; the encoders store zeros
+// beyond `cols`.
+struct ActivationRow {
+  const float* x;
+  int64_t cols;
+  void* out;              // float, bf16 bits or int8_t
+  float* scales;          // one, or one per 128 columns
+  int32_t* row_sum;       // kInt8
+  int32_t* group_sums;    // kInt8, when sum_group > 0
+  float* group_sums_f32;  // other formats, when sum_group > 0
+  int64_t sum_group;
+};
+
+struct ActivationEncoders {
+  void (*f32)(const ActivationRow&);
+  void (*bf16)(const ActivationRow&);
+  void (*int8)(const ActivationRow&);
+  void (*fp8)(const ActivationRow&);
+  void (*fp8_group128)(const ActivationRow&);
+};
+
+extern const ActivationEncoders kActivationEncoders_reference;
+extern const ActivationEncoders kActivationEncoders_avx2;
+extern const ActivationEncoders kActivationEncoders_avx512;
+
+// Floors of the scales (activation.h).
+inline constexpr float kInt8MinAmax = 0x1p-100f;
+inline constexpr float kFp8MinScale = 1.0f / (448.0f * 512.0f);
+
+}  // namespace octavo
