@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+// Log-probabilities from logits, in natural logarithms: the base of all quality metrics.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+namespace octavo {
+
+// log(sum(exp(logits))), without overflow for any finite logits. Sums in double over f32 exponentials
+// of differences <= 0; the relative error of the sum is below 1e-6. NaN in gives NaN out. `logits` is
+// not empty.
+double LogSumExp(std::span<const float> logits);
+
+// log softmax(logits)[token]; `token` is inside.
+double LogProb(std::span<const float> logits, int64_t token);
+
+// Index of the largest logit; ties go to the lowest index, as in argmax of numpy and torch.
+int64_t ArgMax(std::span<const float> logits);
+
+// Largest minus second-largest logit: how sure the greedy choice is. 0 on a tie; needs two logits.
+float Top1Margin(std::span<const float> logits);
+
+}  // namespace octavo
