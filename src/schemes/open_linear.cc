@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+// Opens stored modules through their scheme.
+#include "schemes/open_linear.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+namespace octavo {
+namespace {
+
+// `quant_method: fp8` lists no dense modules; a weight in plain floats without a scale is one.
+bool IsPlainFloat(const Checkpoint& checkpoint, const std::string& module) {
+  const StoredTensor* weight = checkpoint.Find(module + ".weight");
+  if (weight == nullptr || checkpoint.Find(module + ".weight_scale") != nullptr) return false;
+  return weight->dtype == DType::kBF16 || weight->dtype == DType::kF16 ||
+         weight->dtype == DType::kF32;
+}
+
+}  // namespace
+
+Result<LinearLoader> LinearLoader::Create(const Checkpoint& checkpoint,
+                                          std::string_view online_name, ThreadPool* pool) {
+  LinearLoader loader;
+  loader.checkpoint_ = &checkpoint;
+  loader.pool_ = pool;
+  OCTAVO_ASSIGN_OR_RETURN(loader.config_, QuantizationConfig::FromCheckpoint(checkpoint));
+  if (online_name.empty()) return loader;
+  const Scheme* scheme = FindOnlineScheme(online_name);
+  if (scheme == nullptr) {
+    return InvalidArgument(
+        fmt::format("--quantization '{}': want one of {}", online_name, OnlineSchemeNames()));
+  }
+  if (loader.config_.quantized()) {
+    return FailedPrecondition(fmt::format("{}: is quantized already ({}), cannot apply '{}'",
+                                          checkpoint.path(), loader.config_.method(), online_name));
+  }
+  loader.online_.scheme = scheme;
+  if (scheme->args.weights.strategy == Strategy::kGroup) {
+    std::vector<std::string> modules = LinearModules(checkpoint);
+    std::erase(modules, "lm_head");
+    const int wanted = scheme->args.weights.group_size;
+    loader.online_.group_size = ChooseGroupSize(checkpoint, modules, wanted);
+    if (loader.online_.group_size == 0) {
+      return InvalidArgument(fmt::format("{}: no group of {} or fewer divides every layer's columns",
+                                         checkpoint.path(), wanted));
+    }
+  }
+  return loader;
+}
+
+Result<std::unique_ptr<WeightSource>> LinearLoader::Open(const std::string& module,
+                                                         std::string_view module_class) const {
+  OCTAVO_ASSIGN_OR_RETURN(const ModuleScheme resolved, config_.Resolve(module, module_class));
+  StoredModule stored{.checkpoint = checkpoint_,
+                      .name = module,
+                      .scheme = resolved.scheme,
+                      .args = resolved.args};
+  if (config_.method() == "fp8" && IsPlainFloat(*checkpoint_, module)) {
+    stored.scheme = &kScheme_dense;
+  }
+  return stored.scheme->open(stored);
+}
+
+Result<std::unique_ptr<WeightSource>> LinearLoader::OpenLinear(const std::string& module) const {
+  if (online_.scheme != nullptr && module != "lm_head") {
+    return OpenOnline(*checkpoint_, module, online_, pool_);
+  }
+  return Open(module, "Linear");
+}
+
+Result<std::unique_ptr<WeightSource>> LinearLoader::OpenEmbedding(const std::string& module) const {
+  return Open(module, "Embedding");
+}
+
+}  // namespace octavo

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+// What config.json says about quantization: which modules are stored how.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/json.h"
+#include "io/checkpoint.h"
+#include "octavo/status.h"
+#include "schemes/module_matcher.h"
+#include "schemes/quant_args.h"
+#include "schemes/scheme.h"
+
+namespace octavo {
+
+// The scheme of one module; kScheme_dense (kScheme_gguf in GGUF files) when it is not quantized.
+struct ModuleScheme {
+  const Scheme* scheme = nullptr;
+  SchemeArgs args;
+};
+
+// Methods read: "compressed-tensors", "fp8" (AutoFP8 and block FP8) and "octavo_qoq". Immutable and
+// thread-safe; movable.
+class QuantizationConfig {
+ public:
+  // No quantization: every module is dense.
+  QuantizationConfig() = default;
+
+  // From config.json's "quantization_config" (or the old "compression_config"); none: dense.
+  // Errors: Unimplemented for methods and forms that are not read, by name; InvalidArgument for
+  // violations of the format.
+  static Result<QuantizationConfig> FromModelConfig(const Json& config);
+
+  // From a checkpoint; a GGUF file resolves every module to kScheme_gguf.
+  static Result<QuantizationConfig> FromCheckpoint(const Checkpoint& checkpoint);
+
+  // "compressed-tensors", "fp8", "octavo_qoq", or empty.
+  const std::string& method() const { return method_; }
+  bool quantized() const { return !groups_.empty(); }
+
+  // How a module is stored. `module_class` is "Linear" or "Embedding". As in compressed-tensors a
+  // match by name wins over one by expression, that over one by class, and `ignore` over all.
+  Result<ModuleScheme> Resolve(std::string_view module,
+                               std::string_view module_class = "Linear") const;
+
+  // The scheme of stored k and v (k_scale, v_scale), if the checkpoint has one.
+  const std::optional<QuantArgs>& kv_cache() const { return kv_cache_; }
+
+ private:
+  struct Group {
+    ModuleMatcher targets;
+    ModuleScheme scheme;
+  };
+  Status ParseCompressedTensors(const Json& json);
+  Status ParseGroup(const std::string& name, const Json& json);
+  Status ParseFp8(const Json& json);
+  Status ParseQoq(const Json& json);
+  Status AddGroup(const std::vector<std::string>& targets, const SchemeArgs& args,
+                  const Scheme* scheme);
+
+  std::string method_;
+  const Scheme* unquantized_ = &kScheme_dense;
+  std::vector<Group> groups_;
+  ModuleMatcher ignore_;
+  std::optional<QuantArgs> kv_cache_;
+};
+
+// "quantization_config" for modules stored by `scheme` with `args`: the classic keys, which
+// compressed-tensors, vLLM and Octavo read. `ignore` lists the dense linear modules by name.
+Json MakeQuantizationConfig(const Scheme& scheme, const SchemeArgs& args,
+                            const std::vector<std::string>& ignore);
+
+}  // namespace octavo

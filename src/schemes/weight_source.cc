@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+// Dequantization shared by all sources, and their descriptions.
+#include "schemes/weight_source.h"
+
+#include <fmt/format.h>
+
+#include "base/float16.h"
+
+namespace octavo {
+namespace {
+
+float DecodeCode(const WeightSpec& spec, const uint8_t* codes, int64_t i) {
+  uint16_t half = 0;
+  switch (spec.code) {
+    case CodeType::kF32: {
+      float value = 0;
+      std::memcpy(&value, codes + 4 * i, sizeof value);
+      return value;
+    }
+    case CodeType::kF16:
+      std::memcpy(&half, codes + 2 * i, sizeof half);
+      return F16ToF32(half);
+    case CodeType::kBf16:
+      std::memcpy(&half, codes + 2 * i, sizeof half);
+      return Bf16ToF32(half);
+    case CodeType::kE4M3:
+      return E4M3ToF32(codes[i]);
+    case CodeType::kE5M2:
+      return E5M2ToF32(codes[i]);
+    case CodeType::kInt:
+      break;
+  }
+  return spec.has_min ? static_cast<float>(codes[i])
+                      : static_cast<float>(static_cast<int8_t>(codes[i]));
+}
+
+// Level 1 is the integer (u - zero2) * scale2, exact; level 2 multiplies by the channel's scale.
+void DequantizeTwoLevel(const WeightSpec& spec, const WeightRows& rows, DType type, float* out) {
+  const int64_t groups = spec.groups();
+  for (int64_t row = 0; row < rows.count; ++row) {
+    for (int64_t i = 0; i < spec.k; ++i) {
+      const auto group = static_cast<size_t>(row * groups + i / spec.group_size);
+      const int level1 = (rows.codes[static_cast<size_t>(row * spec.k + i)] - rows.zeros2[group]) *
+                         rows.scales2[group];
+      out[row * spec.k + i] =
+          RoundToDType(type, static_cast<float>(level1) * rows.scales[static_cast<size_t>(row)]);
+    }
+  }
+}
+
+}  // namespace
+
+float RoundToDType(DType type, float value) {
+  if (type == DType::kBF16) return RoundToBf16(value);
+  return type == DType::kF16 ? F16ToF32(F32ToF16(value)) : value;
+}
+
+void DequantizeWeightRows(const WeightSpec& spec, const WeightRows& rows, DType type, float* out) {
+  if (spec.scales == ScaleLayout::kTwoLevel) return DequantizeTwoLevel(spec, rows, type, out);
+  const int64_t groups = spec.groups();
+  const int64_t group_size = groups == 0 ? spec.k : spec.k / groups;
+  for (int64_t row = 0; row < rows.count; ++row) {
+    const uint8_t* codes = rows.codes.data() + row * spec.k * spec.code_bytes();
+    for (int64_t i = 0; i < spec.k; ++i) {
+      float value = DecodeCode(spec, codes, i);
+      const auto group = static_cast<size_t>(row * groups + i / group_size);
+      if (groups > 0) value *= rows.scales[group];
+      if (spec.has_min) value += rows.mins[group];
+      out[row * spec.k + i] = RoundToDType(type, value);
+    }
+  }
+}
+
+Status WeightSource::CheckRange(int64_t row_begin, int64_t count) const {
+  if (row_begin >= 0 && count >= 0 && row_begin <= spec_.n && count <= spec_.n - row_begin) {
+    return Status::Ok();
+  }
+  return InvalidArgument(fmt::format("{}: rows [{}, {} + {}) of {}", info_.name, row_begin,
+                                     row_begin, count, spec_.n));
+}
+
+Status WeightSource::DequantizeRows(int64_t row_begin, int64_t count, float* out) const {
+  WeightRows rows;
+  OCTAVO_RETURN_IF_ERROR(ReadRows(row_begin, count, rows));
+  DequantizeWeightRows(spec_, rows, info_.dequantized, out);
+  return Status::Ok();
+}
+
+std::string Describe(const WeightSpec& spec) {
+  constexpr std::string_view kCodeNames[] = {"f32", "f16", "bf16", "fp8_e4m3", "fp8_e5m2", "int"};
+  std::string text(kCodeNames[static_cast<size_t>(spec.code)]);
+  if (spec.code == CodeType::kInt) text = fmt::format("{}int{}", spec.has_min ? "u" : "", spec.bits);
+  if (spec.scales == ScaleLayout::kChannel) text += " per channel";
+  if (spec.scales == ScaleLayout::kGroup) text += fmt::format(" group {}", spec.group_size);
+  if (spec.scales == ScaleLayout::kTwoLevel) {
+    text = fmt::format("uint{} group {} on int8 per channel", spec.bits, spec.group_size);
+  }
+  if (spec.has_min) text += " + min";
+  return text;
+}
+
+}  // namespace octavo
