@@ -42,7 +42,9 @@ class BoundedBuilder : public nlohmann::detail::json_sax_dom_parser<Json> {
   }
   bool parse_error(std::size_t position, const std::string& /*token*/,
                    const nlohmann::detail::exception& exception) {
-    error_ = fmt::format("invalid JSON at byte {}: {}", position, exception.what());
+    // The message quotes the last token, which may be as long as the document.
+    error_ = fmt::format("invalid JSON at byte {}: {}", position,
+                         std::string_view(exception.what()).substr(0, 300));
     return false;
   }
   const std::string& error() const { return error_; }
@@ -91,6 +93,10 @@ Result<Json> ParseJson(std::string_view text, const JsonLimits& limits) {
   if (text.size() > limits.max_bytes) {
     return ResourceExhausted(
         fmt::format("JSON of {} bytes, limit {}", text.size(), limits.max_bytes));
+  }
+  // The lexer takes a NUL for the end of the input and would ignore what follows it.
+  if (const size_t nul = text.find('\0'); nul != std::string_view::npos) {
+    return DataLoss(fmt::format("invalid JSON at byte {}: NUL", nul));
   }
   Json root;
   BoundedBuilder builder(root, limits);
