@@ -35,7 +35,23 @@ void AddJsonOption(CLI::App& app, std::string& path) {
 Status WriteJsonReport(const std::string& path, const Json& json) {
   if (path.empty()) return Status::Ok();
   const std::string text = DumpJson(json, 2) + "\n";
-  if (!JsonOnStdout(path)) return WriteFileAtomically(path, text);
+  return JsonOnStdout(path) ? WriteStandardOutput(text) : WriteFileAtomically(path, text);
+}
+
+Result<std::string> ReadStandardInput(size_t max_bytes) {
+  std::string text;
+  std::array<char, 1 << 16> buffer;
+  while (const size_t count = std::fread(buffer.data(), 1, buffer.size(), stdin)) {
+    if (count > max_bytes - text.size()) {
+      return ResourceExhausted(fmt::format("standard input: more than {}", FormatBytes(max_bytes)));
+    }
+    text.append(buffer.data(), count);
+  }
+  if (std::ferror(stdin) != 0) return ErrnoStatus("standard input", "read");
+  return text;
+}
+
+Status WriteStandardOutput(std::string_view text) {
   if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0) {
     return ErrnoStatus("standard output", "write");
   }

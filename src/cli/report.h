@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 #include "base/json.h"
 #include "octavo/status.h"
@@ -19,6 +20,12 @@ Status WriteJsonReport(const std::string& path, const Json& json);
 
 // Whether the JSON report takes standard output, so that nothing else may be printed there.
 inline bool JsonOnStdout(const std::string& path) { return path == "-"; }
+
+// All of standard input, at most `max_bytes`.
+Result<std::string> ReadStandardInput(size_t max_bytes = size_t{1} << 30);
+
+// Writes to standard output and flushes; the error says why (a full disk, for example).
+Status WriteStandardOutput(std::string_view text);
 
 // The largest resident set of this process so far (VmHWM) in bytes; 0 when the system does not say.
 uint64_t PeakRssBytes();
