@@ -1,21 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Attention over a paged KV cache: page layout, writing K and V, and attending.
 //
-// A block holds `block_size` consecutive tokens of one sequence for one layer; within it every KV head
-// has a K part and a V part (and, for int8 and int4, the scales and zeros beside them):
-//
-//   block: [kv_head 0: K | V | scales][kv_head 1: K | V | scales]...       page_bytes() in all
-//   K (16-bit): [block_size/16][head_dim/2][16 tokens][2]   lane = token: q.k needs no horizontal sum
-//   V (16-bit): [head_dim/16][block_size/2][16 dims][2]     lane = dim:   p.v needs none either
-//
-// Layouts of other types are the same with their element width; see attention_layout.h.
+// Pages and their byte layout are in kv_layout.h.
 //
 // Numerics: K and V are rounded to the KV type and always read back from the page, also for tokens of
 // the same step. Scores in f32; the softmax runs over chunks of 256 tokens at absolute positions with
 // chunk results (max, sum, output) merged in ascending order, so a query row's bits depend on nothing
-// but q, its position and the pages: not on batch, chunked prefill, threads or ISA (except that
-// kReference may differ from the vector levels in the last bits of exp).
-// Slots beyond a query's position never contribute.
+// but q, its position and the pages: not on batch, chunked prefill, threads or ISA level. The exact
+// chains are in docs/numerics.md. Slots beyond a query's position never contribute.
+// Denormal intermediate results are flushed to zero (as AVX512_BF16 instructions do).
 #pragma once
 
 #include <cstddef>
@@ -24,24 +17,11 @@
 
 #include "base/cpu_features.h"
 #include "base/thread_pool.h"
+#include "kernels/attention/kv_layout.h"
 
 namespace octavo {
 
-enum class KvDType : uint8_t { kF32, kBf16, kFp8E4M3, kFp8E5M2, kInt8, kInt4 };
-
 inline constexpr int kAttentionChunk = 256;
-
-// Shape and type of the pages of one KV group.
-struct KvLayout {
-  KvDType dtype = KvDType::kBf16;
-  int num_kv_heads = 0;
-  int head_dim = 0;     // a multiple of 16 after padding; see padded_head_dim()
-  int block_size = 32;  // tokens per block, a multiple of 16
-
-  int padded_head_dim() const { return (head_dim + 15) / 16 * 16; }
-  size_t head_bytes() const;  // K + V + scales of one head in one block, a multiple of 64
-  size_t page_bytes() const { return head_bytes() * static_cast<size_t>(num_kv_heads); }
-};
 
 // One layer's pages: block b of the pool starts at base + b * block_stride.
 struct KvPages {
@@ -77,10 +57,15 @@ struct AttentionBatch {
 
 // Rounds and stores k and v ([rows][num_kv_heads * head_dim] f32, rotated) at their positions.
 // Tokens that open a block clear its remaining slots, so a reused page never leaks old numbers.
+// int8 and int4 choose scale and zero per token and head, from a range that always includes 0.
+// All ISA levels store the same bytes. Two sequences must not write to the same block.
 void WriteKv(const KvLayout& layout, const KvPages& pages, std::span<const SequenceSlice> sequences,
              const float* k, const float* v, int64_t kv_stride, IsaLevel isa, ThreadPool& pool);
 
 // Attends every row of the batch to its sequence's pages (which already hold this step's tokens).
+// Work is split over (sequence, kv head, tile of query rows) and, where that gives the threads too
+// little, over ranges of chunks. Scratch memory belongs to the calling and the pool's threads and is
+// reused; a call allocates only when it needs more than any before it.
 void Attend(const KvLayout& layout, const KvPages& pages, const AttentionParams& params,
             const AttentionBatch& batch, IsaLevel isa, ThreadPool& pool);
 
