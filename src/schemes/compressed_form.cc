@@ -32,15 +32,10 @@ TensorPiece EncodePacked(const TargetModule& module, const QuantizedRows& rows, 
   const int64_t row_bytes = PackedWords(module.k, bits) * 4;
   TensorPiece piece{static_cast<uint64_t>(row_begin * row_bytes), {}};
   piece.bytes.resize(static_cast<size_t>(rows.count * row_bytes));
-  std::vector<uint8_t> unsigned_codes(static_cast<size_t>(module.k));
-  const int offset = 1 << (bits - 1);
+  const auto offset = static_cast<uint8_t>(1u << (bits - 1));
   for (int64_t row = 0; row < rows.count; ++row) {
-    const uint8_t* codes = rows.codes.data() + row * module.k;
-    for (size_t i = 0; i < unsigned_codes.size(); ++i) {
-      unsigned_codes[i] = static_cast<uint8_t>(static_cast<int8_t>(codes[i]) + offset);
-    }
-    PackInts(unsigned_codes.data(), module.k, bits,
-             reinterpret_cast<uint8_t*>(piece.bytes.data()) + row * row_bytes);
+    PackSigned(rows.codes.data() + row * module.k, module.k, bits, offset,
+               reinterpret_cast<uint8_t*>(piece.bytes.data()) + row * row_bytes);
   }
   return piece;
 }

@@ -13,31 +13,47 @@ namespace {
 
 constexpr std::string_view kWeight = ".weight";
 
-// Last components of module names that hold matrices without being linear layers: embeddings, and
-// the routers of mixtures of experts, which no recipe quantizes.
-constexpr std::array<std::string_view, 9> kNotLinear = {
-    "embed_tokens", "embed_positions", "embed_in", "wte", "wpe", "word_embeddings", "shared", "gate",
-    "router"};
+// Last components of the names of modules that hold matrices without being linear layers.
+constexpr std::array<std::string_view, 7> kEmbeddings = {
+    "embed_tokens", "embed_positions", "embed_in", "wte", "wpe", "word_embeddings", "shared"};
+constexpr std::array<std::string_view, 3> kRouters = {"gate", "router", "shared_expert_gate"};
 
-bool IsFloat(const StoredTensor& tensor) {
-  return tensor.dtype == DType::kF32 || tensor.dtype == DType::kF16 ||
-         tensor.dtype == DType::kBF16;
+enum class ModuleKind { kNone, kLinear, kRouter };
+
+template <size_t N>
+bool Contains(const std::array<std::string_view, N>& names, std::string_view name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+ModuleKind KindOf(const StoredTensor& tensor) {
+  const std::string_view name = tensor.name;
+  const bool plain = tensor.dtype == DType::kF32 || tensor.dtype == DType::kF16 ||
+                     tensor.dtype == DType::kBF16;
+  if (!name.ends_with(kWeight) || tensor.shape.rank() != 2 || !plain) return ModuleKind::kNone;
+  if (tensor.rows() == 0 || tensor.cols() == 0) return ModuleKind::kNone;
+  const std::string_view module = name.substr(0, name.size() - kWeight.size());
+  const std::string_view last = module.substr(module.rfind('.') + 1);
+  if (Contains(kEmbeddings, last)) return ModuleKind::kNone;
+  return Contains(kRouters, last) ? ModuleKind::kRouter : ModuleKind::kLinear;
+}
+
+std::vector<std::string> ModulesOfKind(const Checkpoint& checkpoint, ModuleKind kind) {
+  std::vector<std::string> modules;
+  for (const StoredTensor& tensor : checkpoint.tensors()) {
+    if (KindOf(tensor) != kind) continue;
+    modules.push_back(tensor.name.substr(0, tensor.name.size() - kWeight.size()));
+  }
+  return modules;
 }
 
 }  // namespace
 
 std::vector<std::string> LinearModules(const Checkpoint& checkpoint) {
-  std::vector<std::string> modules;
-  for (const StoredTensor& tensor : checkpoint.tensors()) {
-    const std::string_view name = tensor.name;
-    if (!name.ends_with(kWeight) || tensor.shape.rank() != 2 || !IsFloat(tensor)) continue;
-    if (tensor.rows() == 0 || tensor.cols() == 0) continue;
-    const std::string_view module = name.substr(0, name.size() - kWeight.size());
-    const std::string_view last = module.substr(module.rfind('.') + 1);
-    if (std::find(kNotLinear.begin(), kNotLinear.end(), last) != kNotLinear.end()) continue;
-    modules.emplace_back(module);
-  }
-  return modules;
+  return ModulesOfKind(checkpoint, ModuleKind::kLinear);
+}
+
+std::vector<std::string> RouterModules(const Checkpoint& checkpoint) {
+  return ModulesOfKind(checkpoint, ModuleKind::kRouter);
 }
 
 int ChooseGroupSize(const Checkpoint& checkpoint, const std::vector<std::string>& modules,

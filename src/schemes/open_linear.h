@@ -68,6 +68,9 @@ Result<std::unique_ptr<WeightSource>> OpenOnline(const Checkpoint& checkpoint,
 // blocks but embeddings and routers, in file order. Includes lm_head.
 std::vector<std::string> LinearModules(const Checkpoint& checkpoint);
 
+// Routers of mixtures of experts: linear layers that no recipe quantizes.
+std::vector<std::string> RouterModules(const Checkpoint& checkpoint);
+
 // The largest of `wanted`, 128, 64, 32 (not above `wanted`) that divides the columns of all `modules`;
 // 0 if none does.
 int ChooseGroupSize(const Checkpoint& checkpoint, const std::vector<std::string>& modules,

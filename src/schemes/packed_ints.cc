@@ -3,6 +3,9 @@
 #include "schemes/packed_ints.h"
 
 #include <cstring>
+#include <vector>
+
+#include "kernels/quantize/quantize.h"
 
 namespace octavo {
 namespace {
@@ -63,6 +66,16 @@ void PackInts(const uint8_t* u, int64_t count, int bits, uint8_t* words) {
   }
   if (held > 0) words[next++] = static_cast<uint8_t>(window);
   std::memset(words + next, 0, static_cast<size_t>(bytes - next));
+}
+
+void PackSigned(const uint8_t* q, int64_t count, int bits, uint8_t offset, uint8_t* words) {
+  if (bits == 4 && count % 8 == 0) {  // whole words
+    return ActiveQuantizeOps().pack_nibbles(q, count, offset, words);
+  }
+  std::vector<uint8_t> u(q, q + count);
+  const auto mask = static_cast<uint8_t>((1u << bits) - 1);
+  for (uint8_t& code : u) code = static_cast<uint8_t>((code + offset) & mask);
+  PackInts(u.data(), count, bits, words);
 }
 
 void UnpackInts(const uint8_t* words, int64_t count, int bits, IntPacking packing, uint8_t* u) {

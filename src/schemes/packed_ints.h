@@ -23,6 +23,9 @@ int64_t PackedWords(int64_t count, int bits, IntPacking packing = IntPacking::kD
 // (4-byte aligned or not). Unused bits of the last word are zero.
 void PackInts(const uint8_t* u, int64_t count, int bits, uint8_t* words);
 
+// PackInts of u[i] = (q[i] + offset) mod 2^bits.
+void PackSigned(const uint8_t* q, int64_t count, int bits, uint8_t offset, uint8_t* words);
+
 // Inverse for both packings; reads exactly PackedWords(count, bits, packing) words.
 void UnpackInts(const uint8_t* words, int64_t count, int bits, IntPacking packing, uint8_t* u);
 

@@ -9,6 +9,7 @@
 #include <limits>
 
 #include "base/float16.h"
+#include "kernels/quantize/quantize.h"
 #include "schemes/compressed_form.h"
 
 namespace octavo {
@@ -20,18 +21,9 @@ float EpsilonOf(DType dtype) {
   return dtype == DType::kF16 ? 0x1p-10f : std::numeric_limits<float>::epsilon();
 }
 
-struct Range {
-  float lo = 0;
-  float hi = 0;
-  bool finite = true;
-};
-
-void Widen(const float* x, int64_t count, Range& range) {
-  for (int64_t i = 0; i < count; ++i) {
-    range.lo = std::min(range.lo, x[i]);
-    range.hi = std::max(range.hi, x[i]);
-    range.finite &= std::isfinite(x[i]);
-  }
+// The smallest range that holds both.
+ValueRange Join(const ValueRange& a, const ValueRange& b) {
+  return {std::min(a.lo, b.lo), std::max(a.hi, b.hi), a.finite && b.finite};
 }
 
 struct Scale {
@@ -45,7 +37,7 @@ float CodeRange(const QuantArgs& args) {
                                         : static_cast<float>((1 << args.num_bits) - 1);
 }
 
-Scale ChooseScale(const QuantArgs& args, DType dtype, const Range& range) {
+Scale ChooseScale(const QuantArgs& args, DType dtype, const ValueRange& range) {
   Scale chosen;
   const float code_range = CodeRange(args);
   if (args.symmetric) {
@@ -66,17 +58,11 @@ Scale ChooseScale(const QuantArgs& args, DType dtype, const Range& range) {
 }
 
 void Encode(const QuantArgs& args, const Scale& scale, const float* x, int64_t count, uint8_t* q) {
-  if (args.type == QuantType::kFloat) {
-    for (int64_t i = 0; i < count; ++i) q[i] = F32ToE4M3(x[i] / scale.scale);
-    return;
-  }
+  const QuantizeOps& ops = ActiveQuantizeOps();
+  if (args.type == QuantType::kFloat) return ops.to_e4m3(x, count, scale.scale, q);
   const float q_min = static_cast<float>(-(1 << (args.num_bits - 1)));
-  const float q_max = -q_min - 1;
-  const float zero_point = static_cast<float>(scale.zero_point);
-  for (int64_t i = 0; i < count; ++i) {
-    const float code = std::clamp(x[i] / scale.scale + zero_point, q_min, q_max);
-    q[i] = static_cast<uint8_t>(static_cast<int8_t>(std::nearbyint(code)));
-  }
+  ops.to_int(x, count, scale.scale, static_cast<float>(scale.zero_point), q_min, -q_min - 1,
+             reinterpret_cast<int8_t*>(q));
 }
 
 Status NotFinite(const TargetModule& module, const float* x, int64_t row_begin, int64_t count) {
@@ -88,16 +74,19 @@ Status NotFinite(const TargetModule& module, const float* x, int64_t row_begin, 
   return Internal(fmt::format("tensor '{}.weight': no finite range", module.name));
 }
 
-// Rows [first, last) of x against one block column each.
-void QuantizeBlockRow(const TargetModule& module, const float* x, int64_t first, int64_t last,
+// Rows [first, last) of x, one block of columns after the other. False for values that are not finite.
+bool QuantizeBlockRow(const TargetModule& module, const float* x, int64_t first, int64_t last,
                       QuantizedRows& rows) {
   const QuantArgs& args = module.args.weights;
   const int64_t cols = ScaleCols(args, module.k);
   for (int64_t col = 0; col < cols; ++col) {
     const int64_t begin = col * args.block_cols;
     const int64_t width = std::min<int64_t>(args.block_cols, module.k - begin);
-    Range range;
-    for (int64_t row = first; row < last; ++row) Widen(x + row * module.k + begin, width, range);
+    ValueRange range;
+    for (int64_t row = first; row < last; ++row) {
+      range = Join(range, ActiveQuantizeOps().range(x + row * module.k + begin, width));
+    }
+    if (!range.finite) return false;
     const Scale scale = ChooseScale(args, module.dtype, range);
     for (int64_t row = first; row < last; ++row) {
       Encode(args, scale, x + row * module.k + begin, width,
@@ -105,50 +94,48 @@ void QuantizeBlockRow(const TargetModule& module, const float* x, int64_t first,
       rows.scales[static_cast<size_t>(row * cols + col)] = scale.scale;
     }
   }
+  return true;
 }
 
-void QuantizeRow(const TargetModule& module, const float* x, int64_t row, QuantizedRows& rows) {
+bool QuantizeRow(const TargetModule& module, const float* x, int64_t row, QuantizedRows& rows) {
   const QuantArgs& args = module.args.weights;
   const int64_t cols = ScaleCols(args, module.k);
   const int64_t span = module.k / cols;
   for (int64_t col = 0; col < cols; ++col) {
     const int64_t begin = row * module.k + col * span;
-    Range range{-module.absmax, module.absmax, true};
-    if (args.strategy != Strategy::kTensor) {
-      range = {};
-      Widen(x + begin, span, range);
-    }
+    ValueRange range = ActiveQuantizeOps().range(x + begin, span);
+    if (!range.finite) return false;
+    if (args.strategy == Strategy::kTensor) range = {-module.absmax, module.absmax, true};
     const Scale scale = ChooseScale(args, module.dtype, range);
     Encode(args, scale, x + begin, span, rows.codes.data() + begin);
     const auto at = static_cast<size_t>(row * cols + col);
     rows.scales[at] = scale.scale;
     if (!args.symmetric) rows.zero_points[at] = static_cast<int8_t>(scale.zero_point);
   }
+  return true;
 }
 
 }  // namespace
 
 Result<float> AbsMax(const TargetModule& module, const float* x, int64_t row_begin, int64_t count) {
-  Range range;
-  Widen(x, count * module.k, range);
+  const ValueRange range = ActiveQuantizeOps().range(x, count * module.k);
   if (!range.finite) return NotFinite(module, x, row_begin, count);
   return std::max(-range.lo, range.hi);
 }
 
 Status QuantizeRtn(const TargetModule& module, const float* x, int64_t row_begin, int64_t count,
                    QuantizedRows& rows) {
-  OCTAVO_RETURN_IF_ERROR(AbsMax(module, x, row_begin, count).status());
   const QuantArgs& args = module.args.weights;
   rows.count = count;
   rows.codes.resize(static_cast<size_t>(count * module.k));
   rows.scales.resize(static_cast<size_t>(count * ScaleCols(args, module.k)));
   rows.zero_points.resize(args.symmetric ? 0 : rows.scales.size());
-  if (args.strategy != Strategy::kBlock) {
-    for (int64_t row = 0; row < count; ++row) QuantizeRow(module, x, row, rows);
-    return Status::Ok();
-  }
-  for (int64_t row = 0; row < count; row += args.block_rows) {
-    QuantizeBlockRow(module, x, row, std::min<int64_t>(row + args.block_rows, count), rows);
+  const bool block = args.strategy == Strategy::kBlock;
+  const int64_t step = block ? args.block_rows : 1;
+  for (int64_t row = 0; row < count; row += step) {
+    const bool finite = block ? QuantizeBlockRow(module, x, row, std::min(row + step, count), rows)
+                              : QuantizeRow(module, x, row, rows);
+    if (!finite) return NotFinite(module, x, row_begin, count);
   }
   return Status::Ok();
 }

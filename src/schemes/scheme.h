@@ -95,6 +95,9 @@ struct Scheme {
   WeightSpec (*spec)(const TargetModule& module) = nullptr;
   void (*to_weight_rows)(const TargetModule& module, QuantizedRows& from, WeightRows& to) = nullptr;
 
+  // Re-expresses rows as W8A8's, value for value; null where that is impossible.
+  void (*to_w8a8)(const TargetModule& module, QuantizedRows& rows) = nullptr;
+
   // Whether `quantize` writes it; online schemes only quantize in memory.
   bool writable() const { return !method.empty(); }
 };

@@ -23,6 +23,7 @@
 #include <utility>
 
 #include "base/float16.h"
+#include "kernels/quantize/quantize.h"
 #include "schemes/packed_ints.h"
 #include "schemes/rtn.h"
 #include "schemes/scheme.h"
@@ -43,23 +44,16 @@ WeightSpec SpecOf(const TargetModule& module) {
           .k = module.k};
 }
 
-// One group of level 2; `reciprocal`-free division keeps v exact to f32.
+// One group of level 2.
 void QuantizeGroup(const float* x, int64_t count, float scale0, uint8_t* u, uint8_t& scale2,
                    uint8_t& zero2) {
-  float lo = 0;
-  float hi = 0;
-  for (int64_t i = 0; i < count; ++i) {
-    lo = std::min(lo, x[i]);
-    hi = std::max(hi, x[i]);
-  }
-  lo /= scale0;
-  hi /= scale0;
+  const QuantizeOps& ops = ActiveQuantizeOps();
+  const ValueRange range = ops.range(x, count);
+  const float lo = range.lo / scale0;
+  const float hi = range.hi / scale0;
   const float step = std::max(1.0f, std::nearbyint((hi - lo) / 15));
   const float zero = std::clamp(std::nearbyint(-lo / step), 0.0f, 15.0f);
-  for (int64_t i = 0; i < count; ++i) {
-    const float code = std::nearbyint(x[i] / scale0 / step + zero);
-    u[i] = static_cast<uint8_t>(std::clamp(code, 0.0f, 15.0f));
-  }
+  ops.to_uint4(x, count, scale0, step, zero, u);
   scale2 = static_cast<uint8_t>(step);
   zero2 = static_cast<uint8_t>(zero);
 }
@@ -111,7 +105,7 @@ void Encode(const TargetModule& module, const QuantizedRows& rows, int64_t row_b
   const int64_t groups = module.k / module.args.weights.group_size;
   std::vector<uint8_t> packed(static_cast<size_t>(rows.count * row_bytes));
   for (int64_t row = 0; row < rows.count; ++row) {
-    PackInts(rows.codes.data() + row * module.k, module.k, 4, packed.data() + row * row_bytes);
+    PackSigned(rows.codes.data() + row * module.k, module.k, 4, 0, packed.data() + row * row_bytes);
   }
   pieces.clear();
   pieces.push_back(PieceOf(packed, static_cast<uint64_t>(row_begin * row_bytes)));
@@ -134,6 +128,18 @@ void ToWeightRows(const TargetModule& /*module*/, QuantizedRows& from, WeightRow
   to.scales2.swap(from.scales2);
   to.zeros2.swap(from.zeros2);
   to.mins.clear();
+}
+
+// Level 1 alone is W8A8: codes (u - z) * s2 with the channel's scale.
+void ToW8A8(const TargetModule& module, QuantizedRows& rows) {
+  const int64_t group_size = module.args.weights.group_size;
+  for (size_t i = 0; i < rows.codes.size(); ++i) {
+    const size_t group = i / static_cast<size_t>(group_size);
+    const int level1 = (rows.codes[i] - rows.zeros2[group]) * rows.scales2[group];
+    rows.codes[i] = static_cast<uint8_t>(static_cast<int8_t>(level1));
+  }
+  rows.scales2.clear();
+  rows.zeros2.clear();
 }
 
 class QoqSource final : public WeightSource {
@@ -246,6 +252,7 @@ constinit const Scheme kScheme_qoq_g128 = {
     .encode = &Encode,
     .spec = &SpecOf,
     .to_weight_rows = &ToWeightRows,
+    .to_w8a8 = &ToW8A8,
 };
 
 }  // namespace octavo
