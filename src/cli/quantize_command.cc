@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+// `octavo quantize`: writes a quantized checkpoint that other engines load unchanged.
+#include "quantizers/quantize_checkpoint.h"
+
+#include <fmt/format.h>
+
+#include <memory>
+#include <string>
+
+#include "cli/command.h"
+#include "cli/interrupt.h"
+#include "cli/progress_bar.h"
+#include "cli/report.h"
+#include "schemes/scheme.h"
+
+namespace octavo {
+namespace {
+
+struct QuantizeCommandOptions {
+  QuantizeOptions quantize;
+  std::string algorithm = "rtn";
+  std::string json;
+};
+
+Json ToJson(const QuantizeCommandOptions& options, const QuantizeResult& result) {
+  return {{"model", options.quantize.model},
+          {"output", options.quantize.output},
+          {"scheme", result.scheme},
+          {"stored_as", result.stored_as},
+          {"algorithm", options.algorithm},
+          {"group_size", result.group_size == 0 ? Json() : Json(result.group_size)},
+          {"quantized_modules", result.quantized_modules},
+          {"ignored", result.ignored},
+          {"warnings", result.warnings},
+          {"input_bytes", result.input_bytes},
+          {"output_bytes", result.output_bytes},
+          {"resumed_bytes", result.resumed_bytes},
+          {"bits_per_weight", result.bits_per_weight},
+          {"seconds", result.seconds},
+          {"peak_rss_bytes", PeakRssBytes()}};
+}
+
+void PrintSummary(const QuantizeCommandOptions& options, const QuantizeResult& result) {
+  if (result.group_size != result.wanted_group_size) {
+    fmt::print(stderr, "group size {} instead of {}: it divides the columns of every layer\n",
+               result.group_size, result.wanted_group_size);
+  }
+  for (const std::string& warning : result.warnings) fmt::print(stderr, "warning: {}\n", warning);
+  if (JsonOnStdout(options.json)) return;
+  fmt::print("{}: {} linear layers in {}{}, {:.2f} bits per weight, {} -> {}, {}\n",
+             options.quantize.output, result.quantized_modules, result.scheme,
+             result.stored_as == result.scheme ? "" : " stored as " + result.stored_as,
+             result.bits_per_weight, FormatBytes(result.input_bytes),
+             FormatBytes(result.output_bytes), FormatDuration(result.seconds));
+}
+
+Status RunQuantize(QuantizeCommandOptions& options) {
+  const InterruptScope interrupt;
+  options.quantize.cancel = &interrupt.flag();
+  Result<QuantizeResult> result = [&options] {
+    ProgressBar bar({.label = "quantize", .unit = ProgressBar::Unit::kBytes});
+    return QuantizeCheckpoint(options.quantize, [&bar](uint64_t done, uint64_t total) {
+      bar.Update(done, total);
+    });
+  }();
+  if (!result.ok()) {
+    if (result.status().code() == StatusCode::kCancelled) {
+      fmt::print(stderr, "{}.partial is kept: the same command with --resume continues\n",
+                 options.quantize.output);
+    }
+    return std::move(result).status();
+  }
+  PrintSummary(options, *result);
+  return WriteJsonReport(options.json, ToJson(options, *result));
+}
+
+CommandAction Configure(CLI::App& app) {
+  auto options = std::make_shared<QuantizeCommandOptions>();
+  QuantizeOptions& quantize = options->quantize;
+  app.add_option("MODEL", quantize.model, "Hugging Face folder or GGUF file")->required();
+  app.add_option("--scheme", quantize.scheme, "One of " + WritableSchemeNames())->required();
+  app.add_option("-o,--output", quantize.output, "Folder to create")->required();
+  app.add_option("--algorithm", options->algorithm, "How codes are chosen: rtn (round to nearest)")
+      ->check(CLI::IsMember({"rtn"}))
+      ->capture_default_str();
+  app.add_option("--group-size", quantize.group_size,
+                 "Columns per group; default: the scheme's own, or the largest of 128, 64 and 32 that "
+                 "divides every layer")
+      ->check(CLI::PositiveNumber);
+  app.add_flag("--strict", quantize.strict, "Fail when the group size does not divide every layer");
+  app.add_option("--as", quantize.as, "Store QOQ_G128 in its exact W8A8 form, for other engines")
+      ->check(CLI::IsMember({"W8A8"}));
+  app.add_option("--ignore", quantize.ignore,
+                 "Regular expressions, matched at the start of module names, of layers that stay dense");
+  app.add_flag("--resume", quantize.resume, "Continue an interrupted run of the same command");
+  app.add_flag("--overwrite", quantize.overwrite, "Replace an existing checkpoint");
+  app.add_option("--threads", quantize.threads, "Threads; default: one per CPU")
+      ->check(CLI::Range(1, 1024));
+  AddJsonOption(app, options->json);
+  return [options] { return RunQuantize(*options); };
+}
+
+}  // namespace
+
+extern const Command kCommand_quantize_command = {
+    "quantize", CommandGroup::kMake, "Quantize a model without data", &Configure};
+
+}  // namespace octavo

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+// Data-free quantization of a whole checkpoint, streamed from disk to disk.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "octavo/status.h"
+
+namespace octavo {
+
+struct QuantizeOptions {
+  std::string model;   // Hugging Face folder or .gguf file, not quantized by another scheme
+  std::string output;  // folder to create
+  std::string scheme;  // "W8A8", "FP8_DYNAMIC", "W4A16", "QOQ_G128", ...
+  int group_size = 0;  // 0: the scheme's own
+  // Refuse where the group size does not divide every layer's columns. Otherwise the largest of 128,
+  // 64 and 32 below it that does is taken and reported.
+  bool strict = false;
+  // Stored form: "" is the scheme's own, "W8A8" writes QOQ_G128's level-1 integers (exact).
+  std::string as;
+  // Modules that stay dense: expressions matched at the start of the full module name. lm_head and
+  // the routers of experts always stay dense.
+  std::vector<std::string> ignore;
+  bool resume = false;     // continue OUTPUT.partial; start anew if there is none
+  bool overwrite = false;  // replace a non-empty output folder
+  int threads = 0;         // 0: one per CPU
+  const std::atomic<bool>* cancel = nullptr;  // polled between blocks of rows; may be null
+};
+
+struct QuantizeResult {
+  std::string scheme;
+  std::string stored_as;       // scheme of the written checkpoint
+  int group_size = 0;          // 0 for schemes without groups
+  int wanted_group_size = 0;   // differs where it did not divide
+  int64_t quantized_modules = 0;
+  std::vector<std::string> ignored;  // dense linear modules, as in config.json
+  std::vector<std::string> warnings;  // what other engines will not like about the result
+  uint64_t input_bytes = 0;    // tensors read
+  uint64_t output_bytes = 0;   // tensors written
+  double bits_per_weight = 0;  // of the quantized modules, scales included
+  uint64_t resumed_bytes = 0;  // of output_bytes, already there from an interrupted run
+  double seconds = 0;
+};
+
+// Called from worker threads, one at a time: bytes of the input done, of how many.
+using QuantizeProgress = std::function<void(uint64_t done, uint64_t total)>;
+
+// Rounds every linear layer of options.model to nearest in options.scheme and writes a checkpoint
+// with the source's tokenizer, template and generation files.
+//
+// Memory: a few blocks of rows per thread, whatever the size of the model. The result appears whole:
+// work happens in OUTPUT.partial, which is renamed when everything is on disk. After an interruption,
+// a crash or a full disk OUTPUT.partial stays, and a run with `resume` and the same options continues
+// to bit-identical output; a run without it starts anew.
+// Errors: InvalidArgument for options that make no sense; FailedPrecondition when the output exists
+// or the source is quantized already; kCancelled; what reading and writing report.
+Result<QuantizeResult> QuantizeCheckpoint(const QuantizeOptions& options,
+                                          const QuantizeProgress& progress = nullptr);
+
+}  // namespace octavo

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// What becomes of each tensor of a checkpoint, decided before the first byte is read.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "io/checkpoint.h"
+#include "io/safetensors_writer.h"
+#include "octavo/status.h"
+#include "quantizers/quantize_checkpoint.h"
+#include "schemes/scheme.h"
+
+namespace octavo {
+
+// A source tensor and the tensors written for it.
+struct PlannedTensor {
+  const StoredTensor* source = nullptr;
+  std::optional<TargetModule> module;  // set: quantized; else copied (GGUF: rounded to bf16)
+  std::vector<TensorSpec> outputs;
+};
+
+struct PlannedShard {
+  std::string file_name;
+  std::vector<PlannedTensor> tensors;  // in the source's file order
+};
+
+struct QuantizePlan {
+  const Scheme* scheme = nullptr;  // chooses the codes
+  const Scheme* form = nullptr;    // stores them; differs from `scheme` with --as
+  SchemeArgs stored_args;          // of `form`, for config.json
+  std::vector<PlannedShard> shards;
+  QuantizeResult summary;          // all but times and resumed bytes
+};
+
+// Errors: as QuantizeCheckpoint. The checkpoint must outlive the plan.
+Result<QuantizePlan> MakeQuantizePlan(const QuantizeOptions& options, const Checkpoint& checkpoint);
+
+// The tensor as it is written when it is not quantized: its own type, bf16 from a GGUF.
+TensorSpec CopiedSpec(const Checkpoint& checkpoint, const StoredTensor& tensor);
+
+}  // namespace octavo
