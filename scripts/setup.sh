@@ -16,13 +16,16 @@ tools=(
 )
 # Libraries (third_party/README.md says why each) and what Debian splits off Python.
 packages=(
+  libboost1.81-dev
   libcli11-dev
   libfmt-dev
   libgmock-dev
   libgtest-dev
   libonig-dev
+  libssl-dev
   libutf8proc-dev
   nlohmann-json3-dev
+  prometheus-cpp-dev
   ca-certificates
 )
 

@@ -14,9 +14,9 @@
 namespace octavo::server {
 
 struct AccessOptions {
-  std::vector<std::string> api_keys;         // Empty: no key needed.
-  std::vector<std::string> allowed_origins;  // Of pages of other sites; "*": any. Default: none.
-  std::vector<std::string> allowed_hosts;    // Further values of the Host header; "*": any.
+  std::vector<std::string> api_keys = {};         // Empty: no key needed.
+  std::vector<std::string> allowed_origins = {};  // Of pages of other sites; "*": any.
+  std::vector<std::string> allowed_hosts = {};    // Further values of the Host header; "*": any.
   // Listening on loopback: then only names of this machine are answered to, because a hostile page
   // could else reach us by a DNS name of its own that resolves to 127.0.0.1.
   bool loopback_only = true;

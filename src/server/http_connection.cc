@@ -85,12 +85,13 @@ asio::awaitable<void> HttpConnection::Run() {
 
 // Reads until the parser has a whole request that may be handled. Refusals are answered here.
 asio::awaitable<bool> HttpConnection::ReadRequest(RequestParser& parser) {
-  request_id_ = context_.next_request_id();
+  request_id_.clear();
   const auto& options = context_.options;
   read_deadline_ = Clock::now() + (in_.empty() ? options.idle_timeout : options.header_timeout);
   bool started = !in_.empty();
   bool continue_sent = false;
   while (!parser.done()) {
+    if (request_id_.empty() && !in_.empty()) request_id_ = context_.next_request_id();
     const size_t used = parser.Feed(in_);
     in_.erase(0, used);
     if (parser.failure()) {

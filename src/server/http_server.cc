@@ -102,6 +102,7 @@ class AsioHttpServer : public HttpServer {
 
   std::string address() const override { return address_; }
   size_t num_connections() const override { return num_connections_; }
+  void Post(std::function<void()> task) override { asio::post(workers_, std::move(task)); }
   bool Drain(std::chrono::milliseconds deadline) override;
   void Stop() override;
 

@@ -60,6 +60,9 @@ class HttpServer {
   virtual std::string address() const = 0;
   virtual size_t num_connections() const = 0;
 
+  // Runs a task on a worker thread; dropped after Stop().
+  virtual void Post(std::function<void()> task) = 0;
+
   // Takes no more connections, closes idle ones and waits until every reply is sent, at most
   // `deadline`. True if none had to be cut off.
   virtual bool Drain(std::chrono::milliseconds deadline) = 0;
