@@ -29,7 +29,8 @@ Result<AlignedBuffer> AlignedBuffer::Allocate(size_t bytes) {
   AlignedBuffer buffer;
   if (bytes == 0) return buffer;
   if (bytes > kMaxBytes) return OutOfMemory(bytes);
-  buffer.data_ = static_cast<std::byte*>(std::aligned_alloc(kAlignment, RoundUp(bytes, kAlignment)));
+  buffer.data_ =
+      static_cast<std::byte*>(std::aligned_alloc(kAlignment, RoundUp(bytes, kAlignment)));
   if (buffer.data_ == nullptr) return OutOfMemory(bytes);
   buffer.size_ = bytes;
   return buffer;

@@ -11,7 +11,7 @@
 
 namespace octavo {
 
-inline float Bf16ToF32(uint16_t bits) { return std::bit_cast<float>(uint32_t{bits} << 16); }
+constexpr float Bf16ToF32(uint16_t bits) { return std::bit_cast<float>(uint32_t{bits} << 16); }
 
 // NaN stays NaN (quiet bit set); overflow rounds to infinity as IEEE does.
 inline uint16_t F32ToBf16(float value) {
@@ -22,7 +22,7 @@ inline uint16_t F32ToBf16(float value) {
 
 inline float RoundToBf16(float value) { return Bf16ToF32(F32ToBf16(value)); }
 
-inline float F16ToF32(uint16_t half) {
+constexpr float F16ToF32(uint16_t half) {
   const uint32_t sign = uint32_t{half & 0x8000u} << 16;
   const uint32_t magnitude = half & 0x7fffu;
   if (magnitude >= 0x7c00u) {  // infinity or NaN
@@ -71,7 +71,7 @@ inline uint8_t F32ToE4M3(float value) {
   return static_cast<uint8_t>(sign | ((rounded >> 20) - (120u << 3)));
 }
 
-inline float E4M3ToF32(uint8_t code) {
+constexpr float E4M3ToF32(uint8_t code) {
   const uint32_t sign = uint32_t{code & 0x80u} << 24;
   const uint32_t magnitude = code & 0x7fu;
   if (magnitude == 0x7fu) return std::bit_cast<float>(sign | 0x7fc00000u);
@@ -95,6 +95,6 @@ inline uint8_t F32ToE5M2(float value) {
   return static_cast<uint8_t>(sign | ((rounded >> 21) - (112u << 2)));
 }
 
-inline float E5M2ToF32(uint8_t code) { return F16ToF32(static_cast<uint16_t>(code << 8)); }
+constexpr float E5M2ToF32(uint8_t code) { return F16ToF32(static_cast<uint16_t>(code << 8)); }
 
 }  // namespace octavo

@@ -29,8 +29,8 @@ Status BadFile(const std::string& path, const std::string& magic) {
       magic.starts_with("PK")) {
     found = "a pickle, which can run code and is never read";
   }
-  return InvalidArgument(
-      fmt::format("{}: is {}, want a folder with config.json and safetensors, or a GGUF file", path, found));
+  return InvalidArgument(fmt::format(
+      "{}: is {}, want a folder with config.json and safetensors, or a GGUF file", path, found));
 }
 
 bool IsFloat(DType dtype) {
@@ -51,11 +51,17 @@ void ConvertAll(const std::byte* data, size_t count, float* out, Convert convert
 // `count` elements of a float dtype.
 void ConvertFloats(DType dtype, const std::byte* data, size_t count, float* out) {
   switch (dtype) {
-    case DType::kF32: std::memcpy(out, data, count * sizeof(float)); return;
-    case DType::kF16: return ConvertAll<uint16_t>(data, count, out, F16ToF32);
-    case DType::kBF16: return ConvertAll<uint16_t>(data, count, out, Bf16ToF32);
-    case DType::kF8E4M3: return ConvertAll<uint8_t>(data, count, out, E4M3ToF32);
-    case DType::kF8E5M2: return ConvertAll<uint8_t>(data, count, out, E5M2ToF32);
+    case DType::kF32:
+      std::memcpy(out, data, count * sizeof(float));
+      return;
+    case DType::kF16:
+      return ConvertAll<uint16_t>(data, count, out, F16ToF32);
+    case DType::kBF16:
+      return ConvertAll<uint16_t>(data, count, out, Bf16ToF32);
+    case DType::kF8E4M3:
+      return ConvertAll<uint8_t>(data, count, out, E4M3ToF32);
+    case DType::kF8E5M2:
+      return ConvertAll<uint8_t>(data, count, out, E5M2ToF32);
     default:
       return ConvertAll<double>(data, count, out, [](double v) { return static_cast<float>(v); });
   }
@@ -126,14 +132,15 @@ Result<std::unique_ptr<Checkpoint>> Checkpoint::OpenFolder(const std::string& fo
   std::error_code error;
   if (!fs::exists(config_path, error)) {
     return NotFound(fmt::format(
-        "{}: has no config.json, want a folder with config.json and safetensors, or a GGUF file", folder));
+        "{}: has no config.json, want a folder with config.json and safetensors, or a GGUF file",
+        folder));
   }
   JsonLimits limits;
   limits.max_bytes = kMaxConfigBytes;
   OCTAVO_ASSIGN_OR_RETURN(checkpoint->config_, ParseJsonFile(config_path, limits));
   if (!checkpoint->config_.is_object()) {
-    return DataLoss(fmt::format("{}: is {}, want an object", config_path,
-                                checkpoint->config_.type_name()));
+    return DataLoss(
+        fmt::format("{}: is {}, want an object", config_path, checkpoint->config_.type_name()));
   }
   OCTAVO_ASSIGN_OR_RETURN(checkpoint->shards_, OpenShards(folder));
   for (const auto& shard : checkpoint->shards_) {

@@ -45,8 +45,8 @@ class Checkpoint {
   // nullptr when there is no such tensor.
   const StoredTensor* Find(std::string_view name) const;
 
-  // The readers below copy through pread: they add nothing to the resident set but `out`, and report
-  // DataLoss if the file shrank. Rows come in Hugging Face order. Safe from any thread.
+  // The readers below copy through pread: they add nothing to the resident set but `out`, and
+  // report DataLoss if the file shrank. Rows come in Hugging Face order. Safe from any thread.
   // Errors: InvalidArgument for rows out of range or, for values, a type that is no float.
 
   // Rows [row_begin, row_begin + row_count) as f32, [row_count, cols()]; exact for every float and

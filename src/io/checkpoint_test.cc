@@ -24,7 +24,8 @@ using testing::WriteText;
 
 // One U8 tensor of 4 bytes.
 std::string OneTensorFile(const std::string& name) {
-  return SafetensorsFile(R"({")" + name + R"(":{"dtype":"U8","shape":[4],"data_offsets":[0,4]}})", "abcd");
+  return SafetensorsFile(R"({")" + name + R"(":{"dtype":"U8","shape":[4],"data_offsets":[0,4]}})",
+                         "abcd");
 }
 
 std::string ErrorOf(const std::string& path) {
@@ -59,9 +60,10 @@ TEST(CheckpointTest, OpensSingleAndShardedFolders) {
 TEST(CheckpointTest, RefusesShardNamesThatLeaveTheFolder) {
   const TempFolder outside;
   WriteText(outside / "two.safetensors", OneTensorFile("b"));
-  for (const std::string& name : {std::string("../two.safetensors"), outside / "two.safetensors",
-                                  std::string("sub/two.safetensors"), std::string(".."), std::string(""),
-                                  std::string(300, 'x'), std::string("two\0.safetensors", 16)}) {
+  for (const std::string& name :
+       {std::string("../two.safetensors"), outside / "two.safetensors",
+        std::string("sub/two.safetensors"), std::string(".."), std::string(""),
+        std::string(300, 'x'), std::string("two\0.safetensors", 16)}) {
     const TempFolder folder;
     WriteSharded(folder, "one.safetensors", name);
     EXPECT_THAT(ErrorOf(folder.path()), HasSubstr("want a plain file name")) << name;
@@ -79,7 +81,8 @@ TEST(CheckpointTest, FollowsLinksOfAHubCache) {
   WriteText(cache / "blobs/123", OneTensorFile("a"));
   const std::string snapshot = cache / "snapshots/main";
   WriteText(snapshot + "/config.json", "{}");
-  WriteText(snapshot + "/model.safetensors.index.json", MakeShardIndexJson({{"a", "m.safetensors"}}, 4));
+  WriteText(snapshot + "/model.safetensors.index.json",
+            MakeShardIndexJson({{"a", "m.safetensors"}}, 4));
   fs::create_symlink("../../blobs/123", snapshot + "/m.safetensors");
   EXPECT_EQ(ErrorOf(snapshot), "OK");
 }
@@ -91,7 +94,8 @@ TEST(CheckpointTest, ChecksTheIndexAgainstTheShards) {
   WriteSharded(folder, "one.safetensors", "two.safetensors");
   WriteText(folder / "two.safetensors",
             SafetensorsFile(R"({"a":{"dtype":"U8","shape":[0],"data_offsets":[0,0]},)"
-                            R"("b":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}})", ""));
+                            R"("b":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}})",
+                            ""));
   EXPECT_THAT(ErrorOf(folder.path()), HasSubstr("tensor 'a' is also in"));
   WriteSharded(folder, "one.safetensors", "three.safetensors");
   EXPECT_THAT(ErrorOf(folder.path()), HasSubstr("three.safetensors"));
@@ -117,7 +121,8 @@ TEST(CheckpointTest, SaysWhatWasFoundAndWanted) {
   EXPECT_THAT(ErrorOf(folder / "x.safetensors"), HasSubstr("give the folder"));
   WriteText(folder / "config.json", "[1]");
   EXPECT_THAT(ErrorOf(folder.path()), HasSubstr("config.json: is array, want an object"));
-  WriteText(folder / "config.json", "{\"a\":" + std::string(10000, '[') + std::string(10000, ']') + "}");
+  WriteText(folder / "config.json",
+            "{\"a\":" + std::string(10000, '[') + std::string(10000, ']') + "}");
   EXPECT_THAT(ErrorOf(folder.path()), HasSubstr("nested deeper"));
   EXPECT_THAT(ErrorOf("/dev/null"), HasSubstr("want a regular file"));
 }
@@ -126,7 +131,8 @@ class RowsTest : public ::testing::Test {
  protected:
   void SetUp() override {
     WriteText(folder_ / "config.json", "{}");
-    fs::copy_file(OCTAVO_SOURCE_DIR "/tests/golden/io/dtypes.safetensors", folder_ / "model.safetensors");
+    fs::copy_file(OCTAVO_SOURCE_DIR "/tests/golden/io/dtypes.safetensors",
+                  folder_ / "model.safetensors");
     auto opened = Checkpoint::Open(folder_.path());
     ASSERT_TRUE(opened.ok()) << opened.status().ToString();
     checkpoint_ = std::move(opened).value();
@@ -138,7 +144,8 @@ class RowsTest : public ::testing::Test {
 
 TEST_F(RowsTest, ReadsEveryFloatTypeAsF32AndBf16) {
   // Each tensor is -8 .. 7 as [4, 4].
-  for (const char* name : {"float16", "bfloat16", "float32", "float64", "float8_e4m3fn", "float8_e5m2"}) {
+  for (const char* name :
+       {"float16", "bfloat16", "float32", "float64", "float8_e4m3fn", "float8_e5m2"}) {
     const StoredTensor* tensor = checkpoint_->Find(name);
     ASSERT_NE(tensor, nullptr) << name;
     float values[8];
@@ -157,7 +164,8 @@ TEST_F(RowsTest, ReadsEveryFloatTypeAsF32AndBf16) {
 TEST_F(RowsTest, RefusesRowsOutOfRangeAndIntegers) {
   float values[16];
   const StoredTensor& tensor = *checkpoint_->Find("float32");
-  EXPECT_THAT(checkpoint_->ReadRowsF32(tensor, 3, 2, values).message(), HasSubstr("rows [3, +2), it has 4"));
+  EXPECT_THAT(checkpoint_->ReadRowsF32(tensor, 3, 2, values).message(),
+              HasSubstr("rows [3, +2), it has 4"));
   EXPECT_FALSE(checkpoint_->ReadRowsF32(tensor, -1, 1, values).ok());
   EXPECT_FALSE(checkpoint_->ReadRowsF32(tensor, 0, INT64_MAX, values).ok());
   EXPECT_THAT(checkpoint_->ReadRowsF32(*checkpoint_->Find("int8"), 0, 1, values).message(),

@@ -61,8 +61,8 @@ using testing::SafetensorsFile;
 using testing::TempFolder;
 using testing::WriteText;
 
-// Buffers, messages and table overhead, whatever the file's size. Far below what a believed count of
-// 2^32 would take.
+// Buffers, messages and table overhead, whatever the file's size. Far below what a believed count
+// of 2^32 would take.
 constexpr size_t kFixedBytes = size_t{1} << 20;
 constexpr size_t kBytesPerFileByte = 64;
 
@@ -105,9 +105,16 @@ std::vector<Mutation> Mutate(const std::string& file, size_t structure) {
 // Swaps, repeats and removes each token of a JSON text, and puts extreme tokens in its place.
 std::vector<Mutation> MutateJson(const std::string& text) {
   std::vector<Mutation> mutations;
-  const std::vector<std::string> replacements = {
-      "null", "-1", "1e999", "18446744073709551616", "\"../../x\"", "{}", "[[[[]]]]", "\"\\ud800\"",
-      std::string(200, '['), "\"" + std::string(5000, 'a') + "\""};
+  const std::vector<std::string> replacements = {"null",
+                                                 "-1",
+                                                 "1e999",
+                                                 "18446744073709551616",
+                                                 "\"../../x\"",
+                                                 "{}",
+                                                 "[[[[]]]]",
+                                                 "\"\\ud800\"",
+                                                 std::string(200, '['),
+                                                 "\"" + std::string(5000, 'a') + "\""};
   size_t which = 0;
   for (size_t begin = 0; begin < text.size();) {
     const bool separator = std::strchr("{}[]:, \n", text[begin]) != nullptr;
@@ -121,7 +128,8 @@ std::vector<Mutation> MutateJson(const std::string& text) {
     mutations.push_back({"token repeated" + at, head + token + token + tail});
     for (int i = 0; i < 3; ++i) {
       const std::string& replacement = replacements[which++ % replacements.size()];
-      mutations.push_back({"token '" + replacement.substr(0, 20) + "'" + at, head + replacement + tail});
+      mutations.push_back(
+          {"token '" + replacement.substr(0, 20) + "'" + at, head + replacement + tail});
     }
     begin = end;
   }
@@ -207,7 +215,8 @@ constexpr const char* kConfig =
     R"("quantization_config":{"quant_method":"compressed-tensors","config_groups":{"group_0":{"targets":["Linear"]}}}})";
 
 TEST(DamagedFilesTest, TheMeterSeesAllocations) {
-  const size_t peak = PeakBytes([] { EXPECT_EQ(std::vector<char>(size_t{3} << 20, 'x').back(), 'x'); });
+  const size_t peak =
+      PeakBytes([] { EXPECT_EQ(std::vector<char>(size_t{3} << 20, 'x').back(), 'x'); });
   EXPECT_GE(peak, size_t{3} << 20);
   EXPECT_LT(peak, size_t{4} << 20);
 }
@@ -240,8 +249,10 @@ TEST(DamagedFilesTest, ShardIndex) {
   const TempFolder folder;
   WriteText(folder / "config.json", "{}");
   WriteText(folder / "a.safetensors", SmallSafetensors());
-  const std::string good = MakeShardIndexJson(
-      {{"model.norm.weight", "a.safetensors"}, {"lm_head.weight", "a.safetensors"}, {"q", "a.safetensors"}}, 36);
+  const std::string good = MakeShardIndexJson({{"model.norm.weight", "a.safetensors"},
+                                               {"lm_head.weight", "a.safetensors"},
+                                               {"q", "a.safetensors"}},
+                                              36);
   const std::string path = folder / "model.safetensors.index.json";
   std::vector<Mutation> mutations = Mutate(good, good.size());
   for (Mutation& mutation : MutateJson(good)) mutations.push_back(std::move(mutation));
@@ -299,16 +310,20 @@ TEST(DamagedFilesTest, Gguf) {
 TEST(DamagedFilesTest, HugeCountsInGgufArraysAndStrings) {
   Tally tally;
   for (const uint32_t type : {0u, 4u, 7u, 8u, 12u}) {
-    for (const uint64_t count : {uint64_t{1} << 20, uint64_t{1} << 32, uint64_t{1} << 61, UINT64_MAX}) {
+    for (const uint64_t count :
+         {uint64_t{1} << 20, uint64_t{1} << 32, uint64_t{1} << 61, UINT64_MAX}) {
       GgufBuilder builder;
       builder.Header(0, 2).KeyString("general.architecture", "llama");
       builder.String("k").Put(uint32_t{9}).Put(type).Put(count).Raw(std::string(100, '\0'));
       const Mutation mutation{"array of " + std::to_string(count), builder.text()};
-      Check(mutation, "m.gguf", [&]() -> Result<std::unique_ptr<Checkpoint>> {
-        auto gguf = GgufReader::FromFile(MmapFile::FromMemory("m.gguf", mutation.text));
-        if (!gguf.ok()) return std::move(gguf).status();
-        return Checkpoint::FromGguf(std::move(gguf).value());
-      }, tally);
+      Check(
+          mutation, "m.gguf",
+          [&]() -> Result<std::unique_ptr<Checkpoint>> {
+            auto gguf = GgufReader::FromFile(MmapFile::FromMemory("m.gguf", mutation.text));
+            if (!gguf.ok()) return std::move(gguf).status();
+            return Checkpoint::FromGguf(std::move(gguf).value());
+          },
+          tally);
     }
   }
   EXPECT_EQ(tally.accepted, 0u);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The block formats of ggml as stored in GGUF files: sizes, exact values, and codes with scales.
 //
-// A row of k elements is k / block_elems blocks. Within a block, groups of group_elems elements share
-// one scale and, for the asymmetric types, one minimum:
+// A row of k elements is k / block_elems blocks. Within a block, groups of group_elems elements
+// share one scale and, for the asymmetric types, one minimum:
 //
 //   value = scale * (code - code_offset)            Q4_0 Q5_0 Q8_0 Q6_K
 //   value = scale * code + min                      Q4_1 Q5_1 Q4_K Q5_K      (two f32 roundings)
@@ -37,9 +37,9 @@ struct GgmlTypeInfo {
   std::string_view name;  // "Q4_K"
   int block_elems;        // Elements per block; 1 for the plain floats.
   int block_bytes;
-  int code_bits;          // Bits of a code; 0 for the plain floats, which have no codes.
-  int group_elems;        // Elements that share a scale.
-  int code_offset;        // Subtracted from a code before scaling.
+  int code_bits;    // Bits of a code; 0 for the plain floats, which have no codes.
+  int group_elems;  // Elements that share a scale.
+  int code_offset;  // Subtracted from a code before scaling.
   bool has_min;
 };
 
@@ -63,7 +63,8 @@ void DequantizeRow(GgmlType type, const std::byte* row, size_t k, float* out);
 void UnpackRow(GgmlType type, const std::byte* row, size_t k, int8_t* codes, float* scales,
                float* mins);
 
-// The two-level scales of one 256-element K-quant block as stored, for layouts that keep them small:
+// The two-level scales of one 256-element K-quant block as stored, for layouts that keep them
+// small:
 //   Q4_K, Q5_K (8 groups of 32):  scale = d * scales[g], min = -(dmin * mins[g])
 //   Q6_K (16 groups of 16):       scale = d * scales[g], dmin = 0, mins unused
 struct KQuantScales {

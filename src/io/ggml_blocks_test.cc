@@ -69,7 +69,9 @@ INSTANTIATE_TEST_SUITE_P(BlockTypes, GgmlBlocksTest,
                          ::testing::Values(GgmlType::kQ4_0, GgmlType::kQ4_1, GgmlType::kQ5_0,
                                            GgmlType::kQ5_1, GgmlType::kQ8_0, GgmlType::kQ4_K,
                                            GgmlType::kQ5_K, GgmlType::kQ6_K),
-                         [](const auto& param_info) { return std::string(InfoOf(param_info.param).name); });
+                         [](const auto& param_info) {
+                           return std::string(InfoOf(param_info.param).name);
+                         });
 
 TEST(GgmlTypesTest, KQuantScalesGiveTheGroupScales) {
   const auto gguf = GgufReader::Open(kGolden);

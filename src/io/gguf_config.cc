@@ -93,7 +93,8 @@ class ConfigBuilder {
 
   Status AddDouble(std::string_view name, const char* hf, double fallback) {
     OCTAVO_ASSIGN_OR_RETURN(const double value, metadata_.GetDoubleOr(Key(name), fallback));
-    if (!std::isfinite(value)) return InvalidArgument(fmt::format("metadata '{}' is not finite", Key(name)));
+    if (!std::isfinite(value))
+      return InvalidArgument(fmt::format("metadata '{}' is not finite", Key(name)));
     config_[hf] = ShortestDecimal(value);
     return Status::Ok();
   }
@@ -113,8 +114,8 @@ class ConfigBuilder {
     OCTAVO_ASSIGN_OR_RETURN(const int64_t value_length,
                             metadata_.GetIntOr(Key("attention.value_length"), Int("head_dim")));
     if (value_length != Int("head_dim")) {
-      return Unimplemented(fmt::format("value heads of {} elements, want {} as for keys", value_length,
-                                       Int("head_dim")));
+      return Unimplemented(fmt::format("value heads of {} elements, want {} as for keys",
+                                       value_length, Int("head_dim")));
     }
     OCTAVO_RETURN_IF_ERROR(AddInt("context_length", "max_position_embeddings", 1));
     return AddDouble("attention.layer_norm_rms_epsilon", "rms_norm_eps", 1e-6);
@@ -139,8 +140,9 @@ class ConfigBuilder {
   }
 
   Status AddTokens() {
-    for (const auto& [name, hf] : {std::pair("bos", "bos_token_id"), std::pair("eos", "eos_token_id"),
-                                   std::pair("padding", "pad_token_id")}) {
+    for (const auto& [name, hf] :
+         {std::pair("bos", "bos_token_id"), std::pair("eos", "eos_token_id"),
+          std::pair("padding", "pad_token_id")}) {
       const std::string key = fmt::format("tokenizer.ggml.{}_token_id", name);
       if (metadata_.Find(key) == nullptr) continue;
       OCTAVO_ASSIGN_OR_RETURN(const int64_t id, metadata_.GetInt(key));
@@ -169,7 +171,8 @@ class ConfigBuilder {
     if (gguf_.Find("rope_factors_long.weight") != nullptr) return AddLongRope(rotary);
     OCTAVO_ASSIGN_OR_RETURN(const std::string type,
                             metadata_.GetStringOr(Key("rope.scaling.type"), "none"));
-    OCTAVO_ASSIGN_OR_RETURN(const double factor, metadata_.GetDoubleOr(Key("rope.scaling.factor"), 1.0));
+    OCTAVO_ASSIGN_OR_RETURN(const double factor,
+                            metadata_.GetDoubleOr(Key("rope.scaling.factor"), 1.0));
     if (type == "none" || (type == "linear" && factor == 1.0)) return Status::Ok();
     config_["rope_scaling"] = {{"rope_type", type}, {"factor", ShortestDecimal(factor)}};
     if (!Has("rope.scaling.original_context_length")) return Status::Ok();
@@ -195,19 +198,22 @@ class ConfigBuilder {
   // The file has only the frequency divisors. They are those of Llama 3's rule with its published
   // constants, or the file is refused: guessing would give silently wrong numbers.
   Status AddLlama3Scaling(int64_t rotary) {
-    OCTAVO_ASSIGN_OR_RETURN(const std::vector<float> divisors, ReadTable("rope_freqs.weight", rotary));
+    OCTAVO_ASSIGN_OR_RETURN(const std::vector<float> divisors,
+                            ReadTable("rope_freqs.weight", rotary));
     constexpr double kLow = 1.0;
     constexpr double kHigh = 4.0;
     constexpr double kOriginal = 8192.0;
     const auto factor = static_cast<double>(*std::max_element(divisors.begin(), divisors.end()));
     for (size_t i = 0; i < divisors.size(); ++i) {
       const double exponent = 2.0 * static_cast<double>(i) / static_cast<double>(rotary);
-      const double wavelength = 2.0 * std::numbers::pi * std::pow(config_["rope_theta"].get<double>(), exponent);
+      const double wavelength =
+          2.0 * std::numbers::pi * std::pow(config_["rope_theta"].get<double>(), exponent);
       const double smooth = std::clamp((kOriginal / wavelength - kLow) / (kHigh - kLow), 0.0, 1.0);
       const double want = 1.0 / ((1.0 - smooth) / factor + smooth);
       if (!(std::abs(static_cast<double>(divisors[i]) - want) <= 1e-3 * want)) {
-        return Unimplemented(fmt::format(
-            "tensor 'rope_freqs.weight': divisor {} is {}, Llama 3's rule gives {}", i, divisors[i], want));
+        return Unimplemented(
+            fmt::format("tensor 'rope_freqs.weight': divisor {} is {}, Llama 3's rule gives {}", i,
+                        divisors[i], want));
       }
     }
     if (factor == 1.0) return Status::Ok();
@@ -221,10 +227,12 @@ class ConfigBuilder {
 
   Status AddLongRope(int64_t rotary) {
     OCTAVO_ASSIGN_OR_RETURN(const auto long_factor, ReadTable("rope_factors_long.weight", rotary));
-    OCTAVO_ASSIGN_OR_RETURN(const auto short_factor, ReadTable("rope_factors_short.weight", rotary));
+    OCTAVO_ASSIGN_OR_RETURN(const auto short_factor,
+                            ReadTable("rope_factors_short.weight", rotary));
     OCTAVO_RETURN_IF_ERROR(
         AddInt("rope.scaling.original_context_length", "original_max_position_embeddings", 1));
-    Json scaling = {{"rope_type", "longrope"}, {"long_factor", Json::array()}, {"short_factor", Json::array()}};
+    Json scaling = {
+        {"rope_type", "longrope"}, {"long_factor", Json::array()}, {"short_factor", Json::array()}};
     for (const float value : long_factor) {
       scaling["long_factor"].push_back(ShortestDecimal(static_cast<double>(value)));
     }

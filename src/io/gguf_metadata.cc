@@ -16,8 +16,19 @@ struct TypeRow {
   uint64_t bytes;
 };
 constexpr std::array<TypeRow, kNumGgufTypes> kTypes = {{
-    {"UINT8", 1}, {"INT8", 1}, {"UINT16", 2}, {"INT16", 2}, {"UINT32", 4}, {"INT32", 4}, {"FLOAT32", 4},
-    {"BOOL", 1}, {"STRING", 0}, {"ARRAY", 0}, {"UINT64", 8}, {"INT64", 8}, {"FLOAT64", 8},
+    {"UINT8", 1},
+    {"INT8", 1},
+    {"UINT16", 2},
+    {"INT16", 2},
+    {"UINT32", 4},
+    {"INT32", 4},
+    {"FLOAT32", 4},
+    {"BOOL", 1},
+    {"STRING", 0},
+    {"ARRAY", 0},
+    {"UINT64", 8},
+    {"INT64", 8},
+    {"FLOAT64", 8},
 }};
 
 template <typename T>
@@ -27,10 +38,13 @@ T Load(const std::string& bytes, uint64_t i) {
   return value;
 }
 
-Status Missing(std::string_view key) { return NotFound(fmt::format("metadata '{}' is missing", key)); }
+Status Missing(std::string_view key) {
+  return NotFound(fmt::format("metadata '{}' is missing", key));
+}
 
 Status WrongType(std::string_view key, const GgufValue& value, std::string_view want) {
-  return InvalidArgument(fmt::format("metadata '{}' is {}, want {}", key, value.TypeString(), want));
+  return InvalidArgument(
+      fmt::format("metadata '{}' is {}, want {}", key, value.TypeString(), want));
 }
 
 }  // namespace
@@ -51,20 +65,29 @@ std::string_view GgufValue::StringAt(uint64_t i) const {
 
 int64_t GgufValue::IntAt(uint64_t i) const {
   switch (type) {
-    case GgufType::kU8: return Load<uint8_t>(bytes, i);
-    case GgufType::kI8: return Load<int8_t>(bytes, i);
-    case GgufType::kU16: return Load<uint16_t>(bytes, i);
-    case GgufType::kI16: return Load<int16_t>(bytes, i);
-    case GgufType::kU32: return Load<uint32_t>(bytes, i);
-    case GgufType::kI32: return Load<int32_t>(bytes, i);
-    case GgufType::kI64: return Load<int64_t>(bytes, i);
-    case GgufType::kBool: return Load<uint8_t>(bytes, i);
+    case GgufType::kU8:
+      return Load<uint8_t>(bytes, i);
+    case GgufType::kI8:
+      return Load<int8_t>(bytes, i);
+    case GgufType::kU16:
+      return Load<uint16_t>(bytes, i);
+    case GgufType::kI16:
+      return Load<int16_t>(bytes, i);
+    case GgufType::kU32:
+      return Load<uint32_t>(bytes, i);
+    case GgufType::kI32:
+      return Load<int32_t>(bytes, i);
+    case GgufType::kI64:
+      return Load<int64_t>(bytes, i);
+    case GgufType::kBool:
+      return Load<uint8_t>(bytes, i);
     case GgufType::kU64: {
       constexpr auto kMax = std::numeric_limits<int64_t>::max();
       const uint64_t value = Load<uint64_t>(bytes, i);
       return value > static_cast<uint64_t>(kMax) ? kMax : static_cast<int64_t>(value);
     }
-    default: return 0;
+    default:
+      return 0;
   }
 }
 
@@ -132,7 +155,8 @@ Result<std::vector<std::string>> GgufMetadata::GetStrings(std::string_view key) 
   std::vector<std::string> result;
   const GgufValue* value = Find(key);
   if (value == nullptr) return result;
-  if (!value->is_array || value->type != GgufType::kString) return WrongType(key, *value, "STRING[]");
+  if (!value->is_array || value->type != GgufType::kString)
+    return WrongType(key, *value, "STRING[]");
   result.reserve(value->count);
   for (uint64_t i = 0; i < value->count; ++i) result.emplace_back(value->StringAt(i));
   return result;
@@ -142,7 +166,8 @@ Result<std::vector<int64_t>> GgufMetadata::GetInts(std::string_view key) const {
   std::vector<int64_t> result;
   const GgufValue* value = Find(key);
   if (value == nullptr) return result;
-  if (!value->is_array || !value->is_integer()) return WrongType(key, *value, "an array of integers");
+  if (!value->is_array || !value->is_integer())
+    return WrongType(key, *value, "an array of integers");
   result.reserve(value->count);
   for (uint64_t i = 0; i < value->count; ++i) result.push_back(value->IntAt(i));
   return result;
@@ -154,7 +179,8 @@ Result<std::vector<float>> GgufMetadata::GetFloats(std::string_view key) const {
   if (value == nullptr) return result;
   if (!value->is_array || value->type != GgufType::kF32) return WrongType(key, *value, "FLOAT32[]");
   result.reserve(value->count);
-  for (uint64_t i = 0; i < value->count; ++i) result.push_back(static_cast<float>(value->DoubleAt(i)));
+  for (uint64_t i = 0; i < value->count; ++i)
+    result.push_back(static_cast<float>(value->DoubleAt(i)));
   return result;
 }
 

@@ -35,8 +35,8 @@ std::string_view GgufTypeName(GgufType type);
 uint64_t GgufTypeBytes(GgufType type);
 
 // A scalar, or an array of scalars. Kept as it lies in the file, so that a hostile file cannot make
-// it much larger in memory: fixed-size elements back to back in `bytes`; strings back to back, string
-// i ending at ends[i].
+// it much larger in memory: fixed-size elements back to back in `bytes`; strings back to back,
+// string i ending at ends[i].
 struct GgufValue {
   GgufType type = GgufType::kU8;  // Of the elements; never kArray.
   bool is_array = false;
@@ -54,8 +54,8 @@ struct GgufValue {
   bool is_integer() const;
 };
 
-// Getters: NotFound when the key is absent (the "Or" forms return the fallback), InvalidArgument when
-// its type does not fit. Any integer width serves as an integer, any number as a double.
+// Getters: NotFound when the key is absent (the "Or" forms return the fallback), InvalidArgument
+// when its type does not fit. Any integer width serves as an integer, any number as a double.
 class GgufMetadata {
  public:
   // False when the key is there already.

@@ -16,8 +16,8 @@ struct GgufModel {
   std::vector<StoredTensor> tensors;  // `file` points into the reader.
 };
 
-// Architectures: llama (also Mistral and, with experts, Mixtral), qwen2, qwen3, gemma2, gemma3, phi3.
-// Errors: Unimplemented for another architecture or a tensor without a counterpart,
+// Architectures: llama (also Mistral and, with experts, Mixtral), qwen2, qwen3, gemma2, gemma3,
+// phi3. Errors: Unimplemented for another architecture or a tensor without a counterpart,
 // InvalidArgument or NotFound naming the metadata key that does not fit.
 Result<GgufModel> MapGgufModel(const GgufReader& gguf);
 

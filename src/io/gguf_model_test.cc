@@ -14,8 +14,8 @@
 namespace octavo {
 namespace {
 
-using ::testing::HasSubstr;
 using testing::GgufBuilder;
+using ::testing::HasSubstr;
 
 struct TensorRow {
   std::string name;
@@ -143,16 +143,18 @@ TEST(GgufModelTest, BuildsTheConfig) {
 }
 
 TEST(GgufModelTest, RecoversLlama3RopeScalingOrRefuses) {
-  // Head 4 has two frequencies; at base 4e6 the second has a wavelength of 12566 > 8192 positions and
-  // is divided by the full factor.
+  // Head 4 has two frequencies; at base 4e6 the second has a wavelength of 12566 > 8192 positions
+  // and is divided by the full factor.
   const std::vector<std::pair<std::string, uint32_t>> base = {{"llama.rope.freq_base", 4000000}};
-  const auto model = Open(MakeGguf("llama", {kEmbedding, {"rope_freqs.weight", {2}, {1.0f, 32.0f}}}, base));
+  const auto model =
+      Open(MakeGguf("llama", {kEmbedding, {"rope_freqs.weight", {2}, {1.0f, 32.0f}}}, base));
   ASSERT_TRUE(model.ok()) << model.status().ToString();
   const Json& scaling = (*model)->config()["rope_scaling"];
   EXPECT_EQ(scaling["rope_type"], "llama3");
   EXPECT_EQ(scaling["factor"], 32.0);
   EXPECT_EQ(scaling["original_max_position_embeddings"], 8192);
-  const auto plain = Open(MakeGguf("llama", {kEmbedding, {"rope_freqs.weight", {2}, {1.0f, 1.0f}}}));
+  const auto plain =
+      Open(MakeGguf("llama", {kEmbedding, {"rope_freqs.weight", {2}, {1.0f, 1.0f}}}));
   ASSERT_TRUE(plain.ok()) << plain.status().ToString();
   EXPECT_FALSE((*plain)->config().contains("rope_scaling"));
   const auto odd = Open(MakeGguf("llama", {kEmbedding, {"rope_freqs.weight", {2}, {1.0f, 3.0f}}}));
@@ -161,13 +163,19 @@ TEST(GgufModelTest, RecoversLlama3RopeScalingOrRefuses) {
 }
 
 TEST(GgufModelTest, RefusesWhatItCannotTranslate) {
-  EXPECT_THAT(Open(MakeGguf("mamba", {kEmbedding})).status().message(), HasSubstr("architecture 'mamba', want llama"));
-  EXPECT_THAT(Open(MakeGguf("llama", {kEmbedding, {"blk.0.mystery.weight", {2}, {}}})).status().message(),
-              HasSubstr("m.gguf: tensor 'blk.0.mystery.weight': has no counterpart"));
-  EXPECT_THAT(Open(MakeGguf("llama", {})).status().message(), HasSubstr("'token_embd.weight' is missing"));
-  EXPECT_THAT(Open(MakeGguf("llama", {kEmbedding, {"blk.0.attn_q.weight", {2, 6}, {}}})).status().message(),
-              HasSubstr("6 rows do not divide into 2 heads"));
-  EXPECT_THAT(Open(MakeGguf("llama", {kEmbedding}, {{"tokenizer.ggml.bos_token_id", 6}})).status().message(),
+  EXPECT_THAT(Open(MakeGguf("mamba", {kEmbedding})).status().message(),
+              HasSubstr("architecture 'mamba', want llama"));
+  EXPECT_THAT(
+      Open(MakeGguf("llama", {kEmbedding, {"blk.0.mystery.weight", {2}, {}}})).status().message(),
+      HasSubstr("m.gguf: tensor 'blk.0.mystery.weight': has no counterpart"));
+  EXPECT_THAT(Open(MakeGguf("llama", {})).status().message(),
+              HasSubstr("'token_embd.weight' is missing"));
+  EXPECT_THAT(
+      Open(MakeGguf("llama", {kEmbedding, {"blk.0.attn_q.weight", {2, 6}, {}}})).status().message(),
+      HasSubstr("6 rows do not divide into 2 heads"));
+  EXPECT_THAT(Open(MakeGguf("llama", {kEmbedding}, {{"tokenizer.ggml.bos_token_id", 6}}))
+                  .status()
+                  .message(),
               HasSubstr("the vocabulary has 6"));
 }
 

@@ -111,12 +111,12 @@ Result<GgufValue> ReadValue(Cursor& cursor, std::string_view what) {
   if (value.type == GgufType::kArray) {
     value.is_array = true;
     OCTAVO_ASSIGN_OR_RETURN(value.type, ReadType(cursor, what));
-    if (value.type == GgufType::kArray) return DataLoss(fmt::format("{} is an array of arrays", what));
+    if (value.type == GgufType::kArray)
+      return DataLoss(fmt::format("{} is an array of arrays", what));
     OCTAVO_ASSIGN_OR_RETURN(value.count, cursor.Number<uint64_t>(what));
   }
   // A string takes at least its 8-byte length.
-  const uint64_t element_bytes =
-      value.type == GgufType::kString ? 8 : GgufTypeBytes(value.type);
+  const uint64_t element_bytes = value.type == GgufType::kString ? 8 : GgufTypeBytes(value.type);
   if (value.count > cursor.remaining() / element_bytes) {
     return DataLoss(fmt::format("{} at byte {} has {} elements, the file has {} bytes more", what,
                                 cursor.position(), value.count, cursor.remaining()));
@@ -127,8 +127,8 @@ Result<GgufValue> ReadValue(Cursor& cursor, std::string_view what) {
   }
   value.bytes.resize(value.count * element_bytes);
   OCTAVO_RETURN_IF_ERROR(cursor.Read(value.bytes.data(), value.bytes.size(), what));
-  if (value.type == GgufType::kBool &&
-      std::any_of(value.bytes.begin(), value.bytes.end(), [](char c) { return c != 0 && c != 1; })) {
+  if (value.type == GgufType::kBool && std::any_of(value.bytes.begin(), value.bytes.end(),
+                                                   [](char c) { return c != 0 && c != 1; })) {
     return DataLoss(fmt::format("{} has a BOOL that is neither 0 nor 1", what));
   }
   return value;
@@ -138,9 +138,9 @@ Result<GgmlType> CheckTensorType(uint32_t id, const std::string& what) {
   if (const GgmlTypeInfo* info = FindGgmlType(id)) return info->type;
   const std::string_view name = GgmlTypeName(id);
   if (name == "unknown") return DataLoss(fmt::format("{} has unknown type {}", what, id));
-  return Unimplemented(
-      fmt::format("{} has type {}, want one of F32 F16 BF16 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q4_K Q5_K Q6_K",
-                  what, name));
+  return Unimplemented(fmt::format(
+      "{} has type {}, want one of F32 F16 BF16 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q4_K Q5_K Q6_K", what,
+      name));
 }
 
 // `offset` of the result counts from the start of the data part.

@@ -25,12 +25,14 @@ struct GgufTensor {
   uint64_t bytes = 0;
 };
 
-// Every count, length and offset is checked against the file's size before anything is allocated for
-// it, so memory stays proportional to the file's metadata. Const members are safe from any thread.
+// Every count, length and offset is checked against the file's size before anything is allocated
+// for it, so memory stays proportional to the file's metadata. Const members are safe from any
+// thread.
 class GgufReader {
  public:
   // Errors name the file, the key or tensor and the byte: DataLoss for a violated format,
-  // Unimplemented for a tensor type, a version, an endianness or a split file that is not supported.
+  // Unimplemented for a tensor type, a version, an endianness or a split file that is not
+  // supported.
   static Result<std::unique_ptr<GgufReader>> Open(const std::string& path);
   static Result<std::unique_ptr<GgufReader>> FromFile(MmapFile file);
 
@@ -63,10 +65,10 @@ struct GgufTokenizerFields {
   std::string model;  // "gpt2" (byte-level BPE), "llama" (SentencePiece), ...
   std::string pre;    // Family of the pre-tokenizer's regex: "qwen2", "smollm", "llama-bpe", ...
   std::vector<std::string> tokens;
-  std::vector<float> scores;        // Per token, or empty.
-  std::vector<int64_t> token_types; // Per token, or empty: 1 normal, 2 unknown, 3 control, 4 user
-                                    // defined, 5 unused, 6 byte.
-  std::vector<std::string> merges;  // "a b".
+  std::vector<float> scores;         // Per token, or empty.
+  std::vector<int64_t> token_types;  // Per token, or empty: 1 normal, 2 unknown, 3 control, 4 user
+                                     // defined, 5 unused, 6 byte.
+  std::vector<std::string> merges;   // "a b".
   int64_t bos_token_id = -1;
   int64_t eos_token_id = -1;
   int64_t eot_token_id = -1;

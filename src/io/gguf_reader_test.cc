@@ -14,8 +14,8 @@
 namespace octavo {
 namespace {
 
-using ::testing::HasSubstr;
 using testing::GgufBuilder;
+using ::testing::HasSubstr;
 
 std::string ErrorOf(const std::string& text) {
   const auto gguf = GgufReader::FromFile(MmapFile::FromMemory("m.gguf", text));
@@ -81,9 +81,12 @@ TEST(GgufReaderTest, RefusesBadHeaders) {
   EXPECT_THAT(ErrorOf(GgufBuilder().Header(0, 0, 1).text()), HasSubstr("version 1, want 2 or 3"));
   EXPECT_THAT(ErrorOf(GgufBuilder().Header(0, 0, 4).text()), HasSubstr("version 4"));
   EXPECT_THAT(ErrorOf(GgufBuilder().Header(0, 0, 0x03000000).text()), HasSubstr("big-endian"));
-  EXPECT_THAT(ErrorOf(GgufBuilder().Header(UINT64_MAX, 0).text()), HasSubstr("tensors, want at most 0"));
-  EXPECT_THAT(ErrorOf(GgufBuilder().Header(0, UINT64_MAX).text()), HasSubstr("keys, want at most 0"));
-  EXPECT_THAT(ErrorOf(GgufBuilder().Header(0, 0).text()), HasSubstr("'general.architecture' is missing"));
+  EXPECT_THAT(ErrorOf(GgufBuilder().Header(UINT64_MAX, 0).text()),
+              HasSubstr("tensors, want at most 0"));
+  EXPECT_THAT(ErrorOf(GgufBuilder().Header(0, UINT64_MAX).text()),
+              HasSubstr("keys, want at most 0"));
+  EXPECT_THAT(ErrorOf(GgufBuilder().Header(0, 0).text()),
+              HasSubstr("'general.architecture' is missing"));
 }
 
 TEST(GgufReaderTest, RefusesBadMetadata) {
@@ -101,17 +104,20 @@ TEST(GgufReaderTest, RefusesBadMetadata) {
               HasSubstr("'k' at byte 78 has value type 13"));
   EXPECT_THAT(with_key([](GgufBuilder& b) { b.String("k").Put(uint32_t{9}).Put(uint32_t{9}); }),
               HasSubstr("array of arrays"));
-  EXPECT_THAT(with_key([&](GgufBuilder& b) { b.String("k").Put(uint32_t{9}).Put(uint32_t{8}).Put(huge); }),
-              HasSubstr("elements, the file has"));
-  EXPECT_THAT(with_key([&](GgufBuilder& b) { b.String("k").Put(uint32_t{9}).Put(uint32_t{12}).Put(huge); }),
-              HasSubstr("elements, the file has"));
+  EXPECT_THAT(
+      with_key([&](GgufBuilder& b) { b.String("k").Put(uint32_t{9}).Put(uint32_t{8}).Put(huge); }),
+      HasSubstr("elements, the file has"));
+  EXPECT_THAT(
+      with_key([&](GgufBuilder& b) { b.String("k").Put(uint32_t{9}).Put(uint32_t{12}).Put(huge); }),
+      HasSubstr("elements, the file has"));
   EXPECT_THAT(with_key([&](GgufBuilder& b) { b.String("k").Put(uint32_t{8}).Put(huge); }),
               HasSubstr("has length 1152921504606846976"));
   EXPECT_THAT(with_key([](GgufBuilder& b) { b.String("k").Put(uint32_t{7}).Put(uint8_t{2}); }),
               HasSubstr("neither 0 nor 1"));
   EXPECT_THAT(with_key([](GgufBuilder& b) { b.KeyU32("general.alignment", 24); }),
               HasSubstr("'general.alignment' is 24"));
-  EXPECT_THAT(with_key([](GgufBuilder& b) { b.KeyU32("split.count", 3); }), HasSubstr("split GGUF"));
+  EXPECT_THAT(with_key([](GgufBuilder& b) { b.KeyU32("split.count", 3); }),
+              HasSubstr("split GGUF"));
 }
 
 TEST(GgufReaderTest, RefusesBadTensors) {
@@ -119,27 +125,38 @@ TEST(GgufReaderTest, RefusesBadTensors) {
     return ErrorOf(OneTensor(tensor, count));
   };
   const uint64_t big = uint64_t{1} << 40;
-  EXPECT_THAT(error([](GgufBuilder& b) { b.Tensor("t", {256}, 10, 0); }), HasSubstr("'t' has type Q2_K, want"));
-  EXPECT_THAT(error([](GgufBuilder& b) { b.Tensor("t", {4}, 99, 0); }), HasSubstr("unknown type 99"));
-  EXPECT_THAT(error([](GgufBuilder& b) { b.Tensor("t", {33}, 2, 0); }), HasSubstr("multiple of 32"));
-  EXPECT_THAT(error([](GgufBuilder& b) { b.Tensor("t", {4, 0}, 0, 0); }), HasSubstr("dimension of 0"));
+  EXPECT_THAT(error([](GgufBuilder& b) { b.Tensor("t", {256}, 10, 0); }),
+              HasSubstr("'t' has type Q2_K, want"));
+  EXPECT_THAT(error([](GgufBuilder& b) { b.Tensor("t", {4}, 99, 0); }),
+              HasSubstr("unknown type 99"));
+  EXPECT_THAT(error([](GgufBuilder& b) { b.Tensor("t", {33}, 2, 0); }),
+              HasSubstr("multiple of 32"));
+  EXPECT_THAT(error([](GgufBuilder& b) { b.Tensor("t", {4, 0}, 0, 0); }),
+              HasSubstr("dimension of 0"));
   EXPECT_THAT(error([](GgufBuilder& b) { b.Tensor("t", {}, 0, 0); }), HasSubstr("0 dimensions"));
-  EXPECT_THAT(error([](GgufBuilder& b) { b.Tensor("t", {1, 1, 1, 1, 1}, 0, 0); }), HasSubstr("5 dimensions"));
-  EXPECT_THAT(error([&](GgufBuilder& b) { b.Tensor("t", {big, big}, 0, 0); }), HasSubstr("overflows"));
-  EXPECT_THAT(error([&](GgufBuilder& b) { b.Tensor("t", {big}, 0, 0); }), HasSubstr("the file has 64"));
+  EXPECT_THAT(error([](GgufBuilder& b) { b.Tensor("t", {1, 1, 1, 1, 1}, 0, 0); }),
+              HasSubstr("5 dimensions"));
+  EXPECT_THAT(error([&](GgufBuilder& b) { b.Tensor("t", {big, big}, 0, 0); }),
+              HasSubstr("overflows"));
+  EXPECT_THAT(error([&](GgufBuilder& b) { b.Tensor("t", {big}, 0, 0); }),
+              HasSubstr("the file has 64"));
   EXPECT_THAT(error([](GgufBuilder& b) { b.Tensor("t", {4}, 0, 8); }), HasSubstr("multiple of 32"));
-  EXPECT_THAT(error([](GgufBuilder& b) { b.Tensor("t", {4}, 0, 96); }), HasSubstr("data bytes [96"));
+  EXPECT_THAT(error([](GgufBuilder& b) { b.Tensor("t", {4}, 0, 96); }),
+              HasSubstr("data bytes [96"));
   EXPECT_THAT(error([](GgufBuilder& b) { b.Tensor("t", {4}, 0, 0).Tensor("t", {4}, 0, 32); }, 2),
               HasSubstr("duplicate tensor 't'"));
   EXPECT_THAT(error([](GgufBuilder& b) { b.Tensor("t", {16}, 0, 0).Tensor("u", {4}, 0, 32); }, 2),
               HasSubstr("overlap"));
   EXPECT_THAT(error([](GgufBuilder& b) { b.Tensor("", {4}, 0, 0); }), HasSubstr("is empty"));
-  EXPECT_THAT(error([](GgufBuilder& b) { b.Tensor(std::string(65, 'x'), {4}, 0, 0); }), HasSubstr("length 65"));
+  EXPECT_THAT(error([](GgufBuilder& b) { b.Tensor(std::string(65, 'x'), {4}, 0, 0); }),
+              HasSubstr("length 65"));
 }
 
 TEST(GgufTokenizerTest, ChecksLengthsAndIds) {
   GgufBuilder builder;
-  builder.Header(0, 4).KeyString("general.architecture", "llama").KeyString("tokenizer.ggml.model", "gpt2");
+  builder.Header(0, 4)
+      .KeyString("general.architecture", "llama")
+      .KeyString("tokenizer.ggml.model", "gpt2");
   builder.String("tokenizer.ggml.tokens").Put(uint32_t{9}).Put(uint32_t{8}).Put(uint64_t{2});
   builder.String("a").String("b").KeyU32("tokenizer.ggml.bos_token_id", 2);
   const auto gguf = GgufReader::FromFile(MmapFile::FromMemory("m.gguf", builder.text()));

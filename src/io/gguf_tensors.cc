@@ -64,8 +64,9 @@ Result<unsigned> FamilyOf(const std::string& architecture) {
   if (architecture == "qwen2" || architecture == "qwen3") return kQwen;
   if (architecture == "gemma2" || architecture == "gemma3") return kGemma;
   if (architecture == "phi3") return kPhi3;
-  return Unimplemented(fmt::format(
-      "architecture '{}', want llama, qwen2, qwen3, gemma2, gemma3 or phi3", architecture.substr(0, 100)));
+  return Unimplemented(
+      fmt::format("architecture '{}', want llama, qwen2, qwen3, gemma2, gemma3 or phi3",
+                  architecture.substr(0, 100)));
 }
 
 template <size_t kRows>
@@ -171,7 +172,8 @@ class Mapper {
   }
 
   Status NoCounterpart() const {
-    return Unimplemented(fmt::format("has no counterpart in architecture '{}'", gguf_.architecture()));
+    return Unimplemented(
+        fmt::format("has no counterpart in architecture '{}'", gguf_.architecture()));
   }
 
   Status Add(const GgufTensor& tensor, std::string name) {
@@ -183,9 +185,15 @@ class Mapper {
     stored.offset = tensor.offset;
     stored.bytes = tensor.bytes;
     switch (tensor.type) {
-      case GgmlType::kF32: stored.dtype = DType::kF32; break;
-      case GgmlType::kF16: stored.dtype = DType::kF16; break;
-      case GgmlType::kBF16: stored.dtype = DType::kBF16; break;
+      case GgmlType::kF32:
+        stored.dtype = DType::kF32;
+        break;
+      case GgmlType::kF16:
+        stored.dtype = DType::kF16;
+        break;
+      case GgmlType::kBF16:
+        stored.dtype = DType::kBF16;
+        break;
       default:
         stored.dtype = DType::kBF16;
         stored.ggml_type = tensor.type;
@@ -193,7 +201,8 @@ class Mapper {
     if (stored.ggml_type && stored.shape.rank() < 2) {
       return Unimplemented(fmt::format("a vector of type {}", InfoOf(tensor.type).name));
     }
-    if ((family_ & kGemma) != 0 && stored.name.ends_with("norm.weight")) stored.value_offset = -1.0f;
+    if ((family_ & kGemma) != 0 && stored.name.ends_with("norm.weight"))
+      stored.value_offset = -1.0f;
     if ((family_ & kLlama) != 0) OCTAVO_RETURN_IF_ERROR(SetInterleaving(stored));
     tensors_.push_back(std::move(stored));
     return Status::Ok();
@@ -210,7 +219,8 @@ class Mapper {
       OCTAVO_ASSIGN_OR_RETURN(heads, metadata.GetIntOr("llama.attention.head_count_kv", heads));
     }
     if (heads < 1 || heads > stored.rows() || stored.rows() % (2 * heads) != 0) {
-      return DataLoss(fmt::format("{} rows do not divide into {} heads of even size", stored.rows(), heads));
+      return DataLoss(
+          fmt::format("{} rows do not divide into {} heads of even size", stored.rows(), heads));
     }
     stored.interleaved_heads = heads;
     return Status::Ok();

@@ -15,7 +15,8 @@ Result<GgufTokenizerFields> ReadFields(const GgufMetadata& metadata) {
   OCTAVO_ASSIGN_OR_RETURN(fields.scores, metadata.GetFloats("tokenizer.ggml.scores"));
   OCTAVO_ASSIGN_OR_RETURN(fields.token_types, metadata.GetInts("tokenizer.ggml.token_type"));
   OCTAVO_ASSIGN_OR_RETURN(fields.merges, metadata.GetStrings("tokenizer.ggml.merges"));
-  OCTAVO_ASSIGN_OR_RETURN(fields.chat_template, metadata.GetStringOr("tokenizer.chat_template", ""));
+  OCTAVO_ASSIGN_OR_RETURN(fields.chat_template,
+                          metadata.GetStringOr("tokenizer.chat_template", ""));
   const auto flag = [&](std::string_view key, bool& value, bool& present) -> Status {
     present = metadata.Find(key) != nullptr;
     OCTAVO_ASSIGN_OR_RETURN(value, metadata.GetBoolOr(key, value));

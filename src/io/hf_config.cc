@@ -58,11 +58,11 @@ Result<Json> MainRopeParameters(const Json& parameters, Json& config) {
 // returns null when no scaling is left.
 Result<Json> NormalizeScaling(Json scaling, Json& config) {
   if (!scaling.is_object()) {
-    return InvalidArgument(fmt::format("'rope_scaling' is {}, want an object", scaling.type_name()));
+    return InvalidArgument(
+        fmt::format("'rope_scaling' is {}, want an object", scaling.type_name()));
   }
   OCTAVO_RETURN_IF_ERROR(Hoist(scaling, "rope_theta", config, "rope_theta"));
-  OCTAVO_RETURN_IF_ERROR(
-      Hoist(scaling, "partial_rotary_factor", config, "partial_rotary_factor"));
+  OCTAVO_RETURN_IF_ERROR(Hoist(scaling, "partial_rotary_factor", config, "partial_rotary_factor"));
   scaling.erase("rope_theta");
   scaling.erase("partial_rotary_factor");
   OCTAVO_ASSIGN_OR_RETURN(std::string type, GetStringOr(scaling, "type", "default"));

@@ -15,7 +15,8 @@ namespace octavo {
 //   rope_scaling        object with "rope_type" (not "type"), or absent for plain RoPE. Only the
 //                       scaling's own keys; the aliases "su" and Phi-3's "yarn" become "longrope"
 //   rope_local_base_freq  Gemma 3's second base, from rope_parameters' "sliding_attention"
-//   partial_rotary_factor, original_max_position_embeddings   at the top, where either form has them
+//   partial_rotary_factor, original_max_position_embeddings   at the top, where either form has
+//   them
 // and no rope_parameters. Errors: InvalidArgument naming the key.
 Result<Json> NormalizeConfig(const Json& config);
 

@@ -60,13 +60,17 @@ TEST(HfConfigTest, TheNewerSpellingWins) {
 TEST(HfConfigTest, LongRopeAliasesAndOriginalLength) {
   const std::string factors = R"("long_factor":[1.0],"short_factor":[1.0])";
   const Json su = Normalize(R"({"model_type":"phi3","original_max_position_embeddings":4096,
-    "rope_scaling":{"type":"su",)" + factors + "}}");
+    "rope_scaling":{"type":"su",)" +
+                            factors + "}}");
   EXPECT_EQ(su["rope_scaling"]["rope_type"], "longrope");
   EXPECT_EQ(su["rope_scaling"]["original_max_position_embeddings"], 4096);
-  const Json yarn = Normalize(R"({"model_type":"phi3","rope_scaling":{"type":"yarn",)" + factors + "}}");
+  const Json yarn =
+      Normalize(R"({"model_type":"phi3","rope_scaling":{"type":"yarn",)" + factors + "}}");
   EXPECT_EQ(yarn["rope_scaling"]["rope_type"], "longrope");
-  const Json v5 = Normalize(R"({"model_type":"phi3","rope_parameters":{"rope_type":"longrope","rope_theta":1e4,
-    "partial_rotary_factor":0.5,"original_max_position_embeddings":4096,)" + factors + "}}");
+  const Json v5 =
+      Normalize(R"({"model_type":"phi3","rope_parameters":{"rope_type":"longrope","rope_theta":1e4,
+    "partial_rotary_factor":0.5,"original_max_position_embeddings":4096,)" +
+                factors + "}}");
   EXPECT_EQ(v5["original_max_position_embeddings"], 4096);
   EXPECT_EQ(v5["partial_rotary_factor"], 0.5);
   EXPECT_FALSE(v5["rope_scaling"].contains("partial_rotary_factor"));

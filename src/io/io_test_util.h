@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Helpers of the io tests: temporary folders, places of real models, and small files built in memory.
+// Helpers of the io tests: temporary folders, places of real models, and small files built in
+// memory.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -72,9 +73,7 @@ class GgufBuilder {
     text_ += bytes;
     return *this;
   }
-  GgufBuilder& String(std::string_view value) {
-    return Put(uint64_t{value.size()}).Raw(value);
-  }
+  GgufBuilder& String(std::string_view value) { return Put(uint64_t{value.size()}).Raw(value); }
   GgufBuilder& Header(uint64_t num_tensors, uint64_t num_keys, uint32_t version = 3) {
     return Raw("GGUF").Put(version).Put(num_tensors).Put(num_keys);
   }
@@ -103,6 +102,5 @@ class GgufBuilder {
  private:
   std::string text_;
 };
-
 
 }  // namespace octavo::testing

@@ -23,11 +23,11 @@ Result<MmapFile> MmapFile::Open(const std::string& path) {
   // O_NONBLOCK: opening a FIFO must fail below instead of waiting for a writer.
   file.fd_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (file.fd_ < 0) return ErrnoStatus(path, "open");
-  struct stat info {};
+  struct stat info{};
   if (::fstat(file.fd_, &info) != 0) return ErrnoStatus(path, "stat");
   if (!S_ISREG(info.st_mode)) {
-    return InvalidArgument(fmt::format(
-        "{}: is {}, want a regular file", path, S_ISDIR(info.st_mode) ? "a folder" : "a special file"));
+    return InvalidArgument(fmt::format("{}: is {}, want a regular file", path,
+                                       S_ISDIR(info.st_mode) ? "a folder" : "a special file"));
   }
   file.size_ = static_cast<uint64_t>(info.st_size);
   if (file.size_ == 0) return file;
@@ -77,8 +77,8 @@ MmapFile::~MmapFile() {
 
 Status MmapFile::ReadRange(uint64_t offset, uint64_t bytes, void* out) const {
   if (offset > size_ || bytes > size_ - offset) {
-    return DataLoss(fmt::format("{}: bytes [{}, +{}) lie beyond the end at {}", path_, offset, bytes,
-                                size_));
+    return DataLoss(
+        fmt::format("{}: bytes [{}, +{}) lie beyond the end at {}", path_, offset, bytes, size_));
   }
   if (bytes == 0) return Status::Ok();
   if (fd_ < 0) {

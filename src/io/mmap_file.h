@@ -15,8 +15,8 @@ namespace octavo {
 // Two ways to read: data() (no copy; pages count as resident until DropPages) and ReadRange (a copy
 // through pread; adds nothing to the resident set). If another process truncates the file while it
 // is open, touching data() beyond the new end raises SIGBUS, as POSIX prescribes, while ReadRange
-// returns DataLoss. Octavo therefore reads headers and weights with ReadRange; data() is for callers
-// that own the file.
+// returns DataLoss. Octavo therefore reads headers and weights with ReadRange; data() is for
+// callers that own the file.
 class MmapFile {
  public:
   // Errors: NotFound, IoError, InvalidArgument when `path` is not a regular file.

@@ -27,7 +27,8 @@ int64_t FirstDifference(const Checkpoint& a, const StoredTensor& in_a, const Che
     const int64_t count = std::min(kRowsPerRead, in_a.rows() - row);
     EXPECT_TRUE(a.ReadRowsBf16(in_a, row, count, left.data()).ok());
     EXPECT_TRUE(b.ReadRowsBf16(in_b, row, count, right.data()).ok());
-    if (std::memcmp(left.data(), right.data(), static_cast<size_t>(count) * cols * 2) != 0) return row;
+    if (std::memcmp(left.data(), right.data(), static_cast<size_t>(count) * cols * 2) != 0)
+      return row;
   }
   return -1;
 }
@@ -46,8 +47,8 @@ void ExpectSameConfig(const Checkpoint& gguf, const Checkpoint& folder) {
   }
 }
 
-// Every tensor of the folder equals the GGUF's. The folders of GGUFs with two copies of the embedding
-// keep the one from lm_head.
+// Every tensor of the folder equals the GGUF's. The folders of GGUFs with two copies of the
+// embedding keep the one from lm_head.
 void ExpectSameModel(const std::string& name) {
   const std::string models = testing::ModelsFolder();
   const std::string gguf_path = models + "/gguf/" + name + ".gguf";

@@ -18,8 +18,8 @@ namespace {
 
 constexpr int kMaxDepth = 16;  // Real headers use 3; extra keys of an entry may nest a little.
 
-// Follows the document's structure: { name: { "dtype": s, "shape": [n..], "data_offsets": [n, n] } }.
-// Keys that the format does not know are skipped inside an entry. Each callback returns false to
+// Follows the document's structure: { name: { "dtype": s, "shape": [n..], "data_offsets": [n, n] }
+// }. Keys that the format does not know are skipped inside an entry. Each callback returns false to
 // stop the parser, with error_ set.
 class HeaderHandler {
  public:
@@ -78,8 +78,8 @@ class HeaderHandler {
     if (!Enter()) return false;
     if (skip_depth_ > 0) return true;
     if (depth_ == 1) return Fail("header is an array, want an object");
-    const bool wanted = !in_metadata_ && depth_ == 3 &&
-                        (field_ == Field::kShape || field_ == Field::kOffsets);
+    const bool wanted =
+        !in_metadata_ && depth_ == 3 && (field_ == Field::kShape || field_ == Field::kOffsets);
     return wanted || Skip("an array");
   }
   bool end_array() {
@@ -187,17 +187,17 @@ class HeaderHandler {
     if (fields_seen_.size() != 3) return Fail("wants 'dtype', 'shape' and 'data_offsets'");
     if (offsets_.size() != 2) return Fail("'data_offsets' wants 2 numbers");
     if (offsets_[1] < offsets_[0]) {
-      return Fail(fmt::format("'data_offsets' [{}, {}] end before they begin", offsets_[0],
-                              offsets_[1]));
+      return Fail(
+          fmt::format("'data_offsets' [{}, {}] end before they begin", offsets_[0], offsets_[1]));
     }
     const auto shape = Shape::FromDims(shape_);
     if (!shape.ok()) return Fail(shape.status().message());
     const auto bytes = BytesOf(*dtype_, static_cast<uint64_t>(shape->NumElements()));
     if (!bytes) return Fail("size overflows or ends inside a byte");
     if (*bytes != offsets_[1] - offsets_[0]) {
-      return Fail(fmt::format("'data_offsets' [{}, {}] span {} bytes, want {} for {} {}", offsets_[0],
-                              offsets_[1], offsets_[1] - offsets_[0], *bytes, NameOf(*dtype_),
-                              shape->ToString()));
+      return Fail(fmt::format("'data_offsets' [{}, {}] span {} bytes, want {} for {} {}",
+                              offsets_[0], offsets_[1], offsets_[1] - offsets_[0], *bytes,
+                              NameOf(*dtype_), shape->ToString()));
     }
     entry_.dtype = *dtype_;
     entry_.shape = *shape;
@@ -276,21 +276,24 @@ Result<std::string> MakeSafetensorsHeader(
   uint64_t offset = 0;
   for (SafetensorsEntry& entry : tensors) {
     if (entry.name.empty() || entry.name == "__metadata__" || !names.insert(entry.name).second) {
-      return InvalidArgument(fmt::format("tensor name '{}' is empty, reserved or used twice", entry.name));
+      return InvalidArgument(
+          fmt::format("tensor name '{}' is empty, reserved or used twice", entry.name));
     }
     const auto count = entry.shape.CheckedNumElements();
     const auto bytes = count ? BytesOf(entry.dtype, static_cast<uint64_t>(*count)) : std::nullopt;
     if (!bytes || *bytes > std::numeric_limits<int64_t>::max() - offset) {
-      return InvalidArgument(fmt::format("tensor '{}': size of {} {} overflows or ends inside a byte",
-                                         entry.name, NameOf(entry.dtype), entry.shape.ToString()));
+      return InvalidArgument(
+          fmt::format("tensor '{}': size of {} {} overflows or ends inside a byte", entry.name,
+                      NameOf(entry.dtype), entry.shape.ToString()));
     }
     entry.offset = offset;
     entry.bytes = *bytes;
     offset += *bytes;
     std::string shape = entry.shape.ToString();
     std::erase(shape, ' ');
-    json += fmt::format(R"(,{}:{{"dtype":"{}","shape":{},"data_offsets":[{},{}]}})",
-                        DumpJson(Json(entry.name)), NameOf(entry.dtype), shape, entry.offset, offset);
+    json +=
+        fmt::format(R"(,{}:{{"dtype":"{}","shape":{},"data_offsets":[{},{}]}})",
+                    DumpJson(Json(entry.name)), NameOf(entry.dtype), shape, entry.offset, offset);
   }
   json += "}";
   json.append((8 - json.size() % 8) % 8, ' ');

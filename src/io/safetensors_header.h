@@ -32,7 +32,7 @@ struct SafetensorsEntry {
 };
 
 struct SafetensorsHeader {
-  std::vector<SafetensorsEntry> tensors;  // By offset, then by size.
+  std::vector<SafetensorsEntry> tensors;                      // By offset, then by size.
   std::vector<std::pair<std::string, std::string>> metadata;  // "__metadata__", in file order.
 };
 

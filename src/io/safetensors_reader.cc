@@ -18,8 +18,9 @@ Result<SafetensorsHeader> ReadHeader(const MmapFile& file) {
   uint64_t header_bytes = 0;
   for (size_t i = 0; i < prefix.size(); ++i) header_bytes |= uint64_t{prefix[i]} << (8 * i);
   if (header_bytes > kMaxSafetensorsHeaderBytes) {
-    return DataLoss(fmt::format("header of {} bytes, the format allows {} (not a safetensors file?)",
-                                header_bytes, kMaxSafetensorsHeaderBytes));
+    return DataLoss(
+        fmt::format("header of {} bytes, the format allows {} (not a safetensors file?)",
+                    header_bytes, kMaxSafetensorsHeaderBytes));
   }
   if (header_bytes > file.size() - prefix.size()) {
     return DataLoss(fmt::format("header of {} bytes ends beyond the file of {} bytes", header_bytes,

@@ -95,11 +95,12 @@ Status SafetensorsWriter::OpenFiles(const std::string& header) {
 }
 
 bool SafetensorsWriter::TryResume(const std::string& header) {
-  struct stat info {};
+  struct stat info{};
   if (::fstat(fd_, &info) != 0) return false;
   if (static_cast<uint64_t>(info.st_size) != data_start_ + data_bytes_) return false;
   std::string found(header.size(), '\0');
-  if (::pread(fd_, found.data(), found.size(), 0) != static_cast<ssize_t>(found.size())) return false;
+  if (::pread(fd_, found.data(), found.size(), 0) != static_cast<ssize_t>(found.size()))
+    return false;
   if (found != header) return false;
   const auto journal = ReadFile(journal_path_, kMaxJournalBytes);
   const std::string head = JournalHead(header);
@@ -169,8 +170,8 @@ Status SafetensorsWriter::WriteAt(std::string_view name, uint64_t offset,
   OCTAVO_ASSIGN_OR_RETURN(const size_t index, IndexOf(name));
   const SafetensorsEntry& entry = tensors_[index];
   if (offset > entry.bytes || data.size() > entry.bytes - offset) {
-    return InvalidArgument(fmt::format("{}: tensor '{}': write of [{}, +{}), it has {} bytes", path_,
-                                       name, offset, data.size(), entry.bytes));
+    return InvalidArgument(fmt::format("{}: tensor '{}': write of [{}, +{}), it has {} bytes",
+                                       path_, name, offset, data.size(), entry.bytes));
   }
   const uint64_t position = data_start_ + entry.offset + offset;
   OCTAVO_RETURN_IF_ERROR(PwriteAll(fd_, reinterpret_cast<const char*>(data.data()), data.size(),

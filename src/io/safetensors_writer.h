@@ -26,8 +26,8 @@ struct TensorSpec {
   Shape shape;
 };
 
-// All tensors are declared first, so the header is known; then their bytes may come in any order and
-// from several threads, and Finish() makes the file appear under its name:
+// All tensors are declared first, so the header is known; then their bytes may come in any order
+// and from several threads, and Finish() makes the file appear under its name:
 //
 //   PATH.partial          header + data, preallocated        Finish(): fsync, rename to PATH
 //   PATH.partial.journal  fingerprint + names of the tensors whose bytes are safely on disk
@@ -64,8 +64,8 @@ class SafetensorsWriter {
   // All bytes of a tensor at once, then MarkComplete.
   Status WriteTensor(std::string_view name, std::span<const std::byte> data);
 
-  // Declares that all bytes of a tensor were written. Finish() wants it of every tensor. The journal
-  // follows in batches, after the data has reached the disk. Any thread.
+  // Declares that all bytes of a tensor were written. Finish() wants it of every tensor. The
+  // journal follows in batches, after the data has reached the disk. Any thread.
   Status MarkComplete(std::string_view name);
 
   // Whether the tensor was marked complete, in this run or in the one being continued.

@@ -158,15 +158,18 @@ TEST(SafetensorsWriterTest, RefusesBadSpecsAndWrites) {
   const auto error = [&](const std::vector<TensorSpec>& specs) {
     return SafetensorsWriter::Create(folder / "m", specs, {}).status().message();
   };
-  EXPECT_THAT(error({{"t", DType::kU8, Shape{1}}, {"t", DType::kU8, Shape{2}}}), HasSubstr("used twice"));
+  EXPECT_THAT(error({{"t", DType::kU8, Shape{1}}, {"t", DType::kU8, Shape{2}}}),
+              HasSubstr("used twice"));
   EXPECT_THAT(error({{"__metadata__", DType::kU8, Shape{1}}}), HasSubstr("reserved"));
   EXPECT_THAT(error({{"t", DType::kF4, Shape{1}}}), HasSubstr("inside a byte"));
   EXPECT_THAT(error({{"t", DType::kF64, Shape{int64_t{1} << 61}}}), HasSubstr("overflows"));
   auto writer = MustCreate(folder / "m");
   EXPECT_THAT(writer->WriteAt("a.weight", 4, Fill(3, 0)).message(), HasSubstr("it has 6 bytes"));
-  EXPECT_THAT(writer->WriteTensor("a.weight", Fill(5, 0)).message(), HasSubstr("got 5 bytes, want 6"));
+  EXPECT_THAT(writer->WriteTensor("a.weight", Fill(5, 0)).message(),
+              HasSubstr("got 5 bytes, want 6"));
   EXPECT_EQ(writer->WriteAt("zzz", 0, {}).code(), StatusCode::kNotFound);
-  EXPECT_EQ(SafetensorsWriter::Create(folder / "no/such/m", kSpecs, {}).status().code(), StatusCode::kNotFound);
+  EXPECT_EQ(SafetensorsWriter::Create(folder / "no/such/m", kSpecs, {}).status().code(),
+            StatusCode::kNotFound);
 }
 
 // The limit on file sizes stands in for a full disk: both fail when space is reserved.

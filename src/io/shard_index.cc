@@ -44,7 +44,9 @@ Status NoWeights(const std::string& folder) {
   std::string hint;
   if (fs::exists(folder + "/pytorch_model.bin", error) ||
       fs::exists(folder + "/pytorch_model.bin.index.json", error)) {
-    hint = "; pytorch_model.bin is a pickle, which can run code and is never read: convert it to safetensors";
+    hint =
+        "; pytorch_model.bin is a pickle, which can run code and is never read: convert it to "
+        "safetensors";
   }
   return NotFound(fmt::format("{}: has neither {} nor {}, found {}{}", folder, kSingleShardName,
                               kShardIndexName, ListFolder(folder), hint));
@@ -110,8 +112,8 @@ Result<std::string> ResolveShardPath(const std::string& folder, const std::strin
   if (error) return NotFound(fmt::format("{}: {}", folder, error.message()));
   // Hub cache: <repo>/snapshots/<revision>/X is a link to <repo>/blobs/<hash>.
   const fs::path snapshots = real_folder.parent_path();
-  const bool in_blobs = snapshots.filename() == "snapshots" &&
-                        IsInside(real_path, snapshots.parent_path() / "blobs");
+  const bool in_blobs =
+      snapshots.filename() == "snapshots" && IsInside(real_path, snapshots.parent_path() / "blobs");
   if (in_blobs || IsInside(real_path, real_folder)) return path.string();
   return InvalidArgument(fmt::format("{}: shard is a link to {}, outside of its folder",
                                      path.string(), real_path.string()));
@@ -132,8 +134,8 @@ Result<Readers> OpenShards(const std::string& folder) {
   std::map<std::string, const SafetensorsReader*> by_shard;
   for (const auto& [tensor, shard] : weight_map) by_shard.emplace(shard, nullptr);
   if (by_shard.size() > kMaxShards) {
-    return DataLoss(fmt::format("{}: {} shards, want at most {}", index.string(), by_shard.size(),
-                                kMaxShards));
+    return DataLoss(
+        fmt::format("{}: {} shards, want at most {}", index.string(), by_shard.size(), kMaxShards));
   }
   for (auto& [shard, reader] : by_shard) {
     auto path = ResolveShardPath(folder, shard);

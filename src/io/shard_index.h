@@ -18,9 +18,9 @@ namespace octavo {
 inline constexpr std::string_view kSingleShardName = "model.safetensors";
 inline constexpr std::string_view kShardIndexName = "model.safetensors.index.json";
 
-// Checks that a shard name from an index is a plain file name (no folder, no "..") and that the file
-// resolves to a place inside `folder`, or inside the blobs/ folder of a hub cache whose snapshot
-// `folder` is. Returns the path to open.
+// Checks that a shard name from an index is a plain file name (no folder, no "..") and that the
+// file resolves to a place inside `folder`, or inside the blobs/ folder of a hub cache whose
+// snapshot `folder` is. Returns the path to open.
 Result<std::string> ResolveShardPath(const std::string& folder, const std::string& shard_name);
 
 // Opens model.safetensors, or all shards that model.safetensors.index.json names, and checks them

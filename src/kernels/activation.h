@@ -39,11 +39,12 @@ struct ActivationSpec {
   bool operator==(const ActivationSpec&) const = default;
 };
 
-// The activation that multiplying by `weight` with activations of `format` takes: the sums follow
-// from the weight's zero points.
+// The activation that multiplying by `weight` with activations of `format` takes. Sums follow from the
+// weight's zero points; int8 kernels with group scales need them too, to store codes as unsigned.
 inline ActivationSpec RequiredActivation(const WeightSpec& weight, ActivationFormat format) {
-  const bool sums = weight.has_min || weight.scales == ScaleLayout::kTwoLevel;
-  return {format, sums ? (weight.group_size == 0 ? static_cast<int>(weight.k) : weight.group_size) : 0};
+  const bool groups = weight.scales == ScaleLayout::kGroup || weight.scales == ScaleLayout::kTwoLevel;
+  const bool sums = groups && (weight.has_min || format == ActivationFormat::kInt8);
+  return {format, sums ? weight.group_size : 0};
 }
 
 // Rows of activations; a view into an ActivationBuffer. Rows are row_stride elements apart. Each row is

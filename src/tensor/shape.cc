@@ -22,7 +22,8 @@ Shape::Shape(std::initializer_list<int64_t> dims) : rank_(static_cast<int>(dims.
 
 Result<Shape> Shape::FromDims(std::span<const uint64_t> dims) {
   if (dims.size() > kMaxRank) {
-    return InvalidArgument(fmt::format("shape of {} dimensions, want at most {}", dims.size(), kMaxRank));
+    return InvalidArgument(
+        fmt::format("shape of {} dimensions, want at most {}", dims.size(), kMaxRank));
   }
   Shape shape;
   shape.rank_ = static_cast<int>(dims.size());

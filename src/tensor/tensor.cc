@@ -13,8 +13,8 @@ Result<Tensor> Tensor::Allocate(DType dtype, const Shape& shape) {
   const std::optional<uint64_t> bytes =
       count ? BytesOf(dtype, static_cast<uint64_t>(*count)) : std::nullopt;
   if (!bytes) {
-    return InvalidArgument(
-        fmt::format("tensor {} {} overflows or ends inside a byte", NameOf(dtype), shape.ToString()));
+    return InvalidArgument(fmt::format("tensor {} {} overflows or ends inside a byte",
+                                       NameOf(dtype), shape.ToString()));
   }
   Tensor tensor;
   OCTAVO_ASSIGN_OR_RETURN(tensor.buffer_, AlignedBuffer::Allocate(*bytes));

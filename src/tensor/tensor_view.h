@@ -13,7 +13,8 @@
 
 namespace octavo {
 
-// The dtype stored as a T in memory: bf16, f16 and fp8 as their bit patterns. Sub-byte types have none.
+// The dtype stored as a T in memory: bf16, f16 and fp8 as their bit patterns. Sub-byte types have
+// none.
 template <typename T>
 constexpr bool IsStorageOf(DType dtype) {
   using enum DType;
@@ -35,8 +36,8 @@ constexpr bool IsStorageOf(DType dtype) {
 }
 
 // Row-major and contiguous. The memory belongs to someone else (a Tensor, a file mapping) and must
-// outlive the view. Data from a file mapping need not be aligned to its element; use As<T>() only on
-// aligned data and Bytes() otherwise.
+// outlive the view. Data from a file mapping need not be aligned to its element; use As<T>() only
+// on aligned data and Bytes() otherwise.
 class TensorView {
  public:
   TensorView() = default;

@@ -111,10 +111,16 @@ class Batch {
   std::vector<double> Exact(size_t s) const {
     std::vector<double> result;
     const int group = shape_.num_heads / shape_.num_kv_heads;
+    std::vector<Matrix> k(static_cast<size_t>(shape_.num_kv_heads)), v = k;
     for (int64_t i = 0; i < lengths_[s]; ++i) {
+      for (int h = 0; h < shape_.num_kv_heads; ++h) {
+        k[static_cast<size_t>(h)].push_back(Stored(s, i, h, true));
+        v[static_cast<size_t>(h)].push_back(Stored(s, i, h, false));
+      }
       for (int h = 0; h < shape_.num_heads; ++h) {
         const float* q = &q_[s][static_cast<size_t>(i * q_width() + h * shape_.head_dim)];
-        const std::vector<double> o = ExactRow(s, i, h / group, q);
+        const auto kv_head = static_cast<size_t>(h / group);
+        const std::vector<double> o = ExactRow(q, k[kv_head], v[kv_head]);
         result.insert(result.end(), o.begin(), o.end());
       }
     }
@@ -147,6 +153,8 @@ class Batch {
   const std::vector<float>& v(size_t s) const { return v_[s]; }
 
  private:
+  using Matrix = std::vector<std::vector<double>>;  // [token][dim]
+
   static void Append(std::vector<float>& to, const std::vector<float>& from, int64_t begin,
                      int64_t end, int64_t width) {
     to.insert(to.end(), from.begin() + begin * width, from.begin() + end * width);
@@ -158,25 +166,26 @@ class Batch {
                          static_cast<size_t>(head) * layout_.head_bytes()};
   }
 
-  std::vector<double> ExactRow(size_t s, int64_t i, int kv_head, const float* q) const {
-    const int64_t first = shape_.window > 0 ? std::max<int64_t>(0, i - shape_.window + 1) : 0;
+  // The last token's row, given the keys and values up to it.
+  std::vector<double> ExactRow(const float* q, const Matrix& k, const Matrix& v) const {
+    const auto n = static_cast<int64_t>(k.size());
+    const int64_t first = shape_.window > 0 ? std::max<int64_t>(0, n - shape_.window) : 0;
     std::vector<double> o(static_cast<size_t>(shape_.head_dim)), scores;
-    double max = -1e300, sum = 0;
-    for (int64_t j = first; j <= i; ++j) {
-      const std::vector<double> k = Stored(s, j, kv_head, true);
+    for (int64_t j = first; j < n; ++j) {
       double dot = 0;
-      for (size_t d = 0; d < k.size(); ++d) {
-        dot += k[d] * (shape_.dtype == KvDType::kF32 ? q[d] : RoundToBf16(q[d]));
+      for (size_t d = 0; d < o.size(); ++d) {
+        dot += k[static_cast<size_t>(j)][d] *
+               (shape_.dtype == KvDType::kF32 ? q[d] : RoundToBf16(q[d]));
       }
       dot /= std::sqrt(static_cast<double>(shape_.head_dim));
       if (shape_.softcap > 0) dot = shape_.softcap * std::tanh(dot / shape_.softcap);
       scores.push_back(dot);
-      max = std::max(max, dot);
     }
-    for (int64_t j = first; j <= i; ++j) {
+    const double max = *std::max_element(scores.begin(), scores.end());
+    double sum = 0;
+    for (int64_t j = first; j < n; ++j) {
       const double p = std::exp(scores[static_cast<size_t>(j - first)] - max);
-      const std::vector<double> v = Stored(s, j, kv_head, false);
-      for (size_t d = 0; d < v.size(); ++d) o[d] += p * v[d];
+      for (size_t d = 0; d < o.size(); ++d) o[d] += p * v[static_cast<size_t>(j)][d];
       sum += p;
     }
     for (double& x : o) x /= sum;
@@ -278,6 +287,7 @@ TEST(AttentionTest, LevelsGiveEqualBits) {
       Batch want(shape, {5, 290});
       want.Run(290, IsaLevel::kReference, pool);
       for (const IsaLevel isa : RunnableIsaLevels()) {
+        if (isa == IsaLevel::kReference) continue;
         Batch got(shape, {5, 290});
         got.Run(290, isa, pool);
         for (size_t s = 0; s < 2; ++s) {
@@ -292,13 +302,14 @@ TEST(AttentionTest, LevelsGiveEqualBits) {
 // the same bits on every path, and the pages' former contents do not matter.
 TEST(AttentionTest, BitsDoNotDependOnTheBatch) {
   ThreadPool one(1), three(3);
-  constexpr int64_t kLength = 300;
+  constexpr int64_t kLength = 1100;  // five chunks: ranges of chunks are split over threads
   for (Shape shape : {kShapes[1], kShapes[2], kShapes[3]}) {
     for (const KvDType dtype : kAllTypes) {
+      if (dtype != KvDType::kBf16 && shape.head_dim != 128) continue;
       shape.dtype = dtype;
       const std::string what = Describe(shape);
       const IsaLevel isa = DetectedIsa();
-      Batch whole(shape, {kLength});
+      Batch whole(shape, {kLength});  // 0xff: NaN codes
       whole.Run(kLength, isa, one);
       Batch pieces(shape, {kLength}, 0x00);
       pieces.Run(97, isa, three);
@@ -307,7 +318,7 @@ TEST(AttentionTest, BitsDoNotDependOnTheBatch) {
       batched.Run(256, isa, three);
       ExpectEqualBits(batched.out(1), whole.out(0), what + " batched");
       Batch single(shape, {kLength}, 0xc1);
-      single.Run(1, isa, three);
+      single.Run(1, isa, one);
       ExpectEqualBits(single.out(0), whole.out(0), what + " token by token");
     }
   }

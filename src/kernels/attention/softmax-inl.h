@@ -38,8 +38,8 @@ inline MergeFactors MergeChunk(SoftmaxState& state, SoftmaxState chunk) {
   float powers[16] = {state.max - max, chunk.max - max};
   Exp2(V::Load(powers)).Store(powers);
   const MergeFactors f{powers[0], powers[1]};
-  Fma(V::Set1(chunk.sum), V::Set1(f.b), V::Set1(state.sum) * V::Set1(f.a)).StorePartial(&state.sum, 1);
-  state.max = max;
+  Fma(V::Set1(chunk.sum), V::Set1(f.b), V::Set1(state.sum) * V::Set1(f.a)).Store(powers);
+  state = {max, powers[0]};
   return f;
 }
 

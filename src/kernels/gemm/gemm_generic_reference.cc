@@ -134,11 +134,11 @@ struct Tile {
     for (int64_t k = begin; k < end; k += kChunk) {
       const int64_t count = std::min(kChunk, end - k);
       const std::byte* codes = panel + layout.codes + k * kChannels * layout.code_bytes;
-      for (int64_t i = 0; i < count * kChannels; ++i) {
-        weights[i / kChannels][i % kChannels] = Decode(w, codes, i);
+      for (int64_t i = 0; i < count; ++i) {
+        for (int c = 0; c < kChannels; ++c) weights[i][c] = Decode(w, codes, i * kChannels + c);
       }
       const int64_t padded = RoundUp(count, 8);
-      std::memset(weights[count], 0, static_cast<size_t>(padded - count) * sizeof weights[0]);
+      for (int64_t i = count; i < padded; ++i) std::fill_n(weights[i], kChannels, 0.0f);
       for (int64_t m = 0; m < rows; ++m) {
         if (x.spec.format == ActivationFormat::kF32) {
           ChainF32(weights, x.Row<float>(row + m) + k, count, t.partial[m]);

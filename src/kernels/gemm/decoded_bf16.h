@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+// The vdpbf16ps kernel for weights that are decoded to bf16 in registers, with or without group scales.
+//
+// Panel of 32 channels: [scales g][32] f32, [mins g][32] f32 when there are, codes [block][2][64 bytes].
+// Few rows walk both vectors of a panel at once (one sequential stream from DRAM); with group scales,
+// more rows take one vector at a time so that totals and partial sums fit the registers.
+#pragma once
+
+#include "kernels/gemm/decode_avx512.h"
+
+namespace octavo {
+namespace {
+
+template <typename Decoder>
+struct DecodedBf16 {
+  static constexpr int kChannels = 32;
+  static constexpr int64_t kBlockBytes = 2 * 64;
+
+  // Groups of one row: where chains restart.
+  struct Groups {
+    int64_t count;   // 1 without groups
+    int64_t size;    // columns per group
+    int64_t blocks;  // in a full group
+    int64_t total_blocks;
+
+    Groups(const WeightSpec& w, bool group128) {
+      size = w.scales == ScaleLayout::kGroup ? w.group_size : (group128 ? 128 : w.k);
+      if (size > w.k) size = w.k;
+      count = DivUp(w.k, size);
+      blocks = DivUp(size, Decoder::kBlockK);
+      total_blocks = DivUp(RoundUp(w.k, 8), Decoder::kBlockK);
+      if (count == 1) blocks = total_blocks;
+    }
+  };
+
+  static int64_t ScaleRows(const WeightSpec& w) {
+    return w.scales == ScaleLayout::kGroup ? DivUp(w.k, w.group_size) : 1;
+  }
+  static int64_t MinsOffset(const WeightSpec& w) { return ScaleRows(w) * kChannels * 4; }
+  static int64_t CodesOffset(const WeightSpec& w) { return MinsOffset(w) * (w.has_min ? 2 : 1); }
+  static size_t PanelBytes(const WeightSpec& w) {
+    return static_cast<size_t>(CodesOffset(w) + Groups(w, false).total_blocks * kBlockBytes);
+  }
+
+  static void Pack(const WeightSpec& w, const WeightRows& rows, std::byte* panel) {
+    const int64_t groups = ScaleRows(w);
+    PackScales(rows.scales.data(), rows.scales.size(), groups, kChannels,
+               reinterpret_cast<float*>(panel));
+    if (w.has_min) {
+      PackScales(rows.mins.data(), rows.mins.size(), groups, kChannels,
+                 reinterpret_cast<float*>(panel + MinsOffset(w)));
+    }
+    std::byte* out = panel + CodesOffset(w);
+    const int64_t blocks = Groups(w, false).total_blocks;
+    for (int64_t b = 0; b < blocks; ++b) {
+      for (int v = 0; v < 2; ++v) {
+        Decoder::Pack(rows.codes.data() + v * 16 * w.k, w.k, b * Decoder::kBlockK, w.k,
+                      out + b * kBlockBytes + v * 64);
+      }
+    }
+  }
+
+  template <int kRows, int kVectors, bool kGrouped>
+  [[gnu::noinline]] static void Tile(const GemmCall& call, const std::byte* panel, int64_t row,
+                                     int vector, int64_t n) {
+    const WeightSpec& w = *call.weight;
+    const bool group128 = call.x.spec.format == ActivationFormat::kFp8Group128;
+    const bool weight_groups = w.scales == ScaleLayout::kGroup;
+    const Groups groups(w, group128);
+    const Decoder decoder(w);
+    const auto* scales = reinterpret_cast<const float*>(panel) + vector * 16;
+    const auto* mins = reinterpret_cast<const float*>(panel + MinsOffset(w)) + vector * 16;
+    const std::byte* codes = panel + CodesOffset(w) + vector * 64;
+    const auto* x = call.x.template Row<uint16_t>(row);
+    const int64_t stride = call.x.row_stride;
+    __m512 total[kRows][kVectors];
+    __m512 acc[kRows][kVectors];
+#pragma GCC unroll 16
+    for (int m = 0; m < kRows; ++m) {
+#pragma GCC unroll 2
+      for (int v = 0; v < kVectors; ++v) total[m][v] = acc[m][v] = _mm512_setzero_ps();
+    }
+    int64_t left = groups.total_blocks;
+    for (int64_t g = 0; g < groups.count; ++g) {
+      const int64_t blocks = left < groups.blocks ? left : groups.blocks;
+      left -= blocks;
+      for (int64_t b = 0; b < blocks; ++b) {
+        __m512i pairs[kVectors][Decoder::kPairs];
+#pragma GCC unroll 2
+        for (int v = 0; v < kVectors; ++v) {
+          decoder.Decode(_mm512_load_si512(codes + v * 64), pairs[v]);
+          if (kRows >= 5) {
+            __builtin_prefetch(codes + v * 64 + 24 * 1024, 0, 2);
+          } else if (kRows >= 3) {
+            __builtin_prefetch(codes + v * 64 + 4 * 1024, 0, 3);
+          }
+        }
+#pragma GCC unroll 4
+        for (int p = 0; p < Decoder::kPairs; ++p) {
+#pragma GCC unroll 16
+          for (int m = 0; m < kRows; ++m) {
+            int32_t dword;
+            __builtin_memcpy(&dword, x + m * stride + 2 * p, 4);
+            const auto pair = (__m512bh)_mm512_set1_epi32(dword);
+#pragma GCC unroll 2
+            for (int v = 0; v < kVectors; ++v) {
+              acc[m][v] = _mm512_dpbf16_ps(acc[m][v], (__m512bh)pairs[v][p], pair);
+            }
+          }
+        }
+        codes += kBlockBytes;
+        x += Decoder::kBlockK;
+      }
+      if (!kGrouped) break;
+#pragma GCC unroll 16
+      for (int m = 0; m < kRows; ++m) {
+        const __m512 token = _mm512_set1_ps(
+            group128 ? call.x.scales[(row + m) * call.x.scales_per_row() + g] : 1.0f);
+#pragma GCC unroll 2
+        for (int v = 0; v < kVectors; ++v) {
+          KeepInRegister(acc[m][v]);
+          __m512 scale = token;
+          if (weight_groups) {
+            const __m512 weight = _mm512_loadu_ps(scales + g * kChannels + v * 16);
+            scale = group128 ? _mm512_mul_ps(token, weight) : weight;
+          }
+          total[m][v] = _mm512_fmadd_ps(acc[m][v], scale, total[m][v]);
+          if (w.has_min) {
+            const float sum = call.x.group_sums_f32[(row + m) * call.x.sum_groups() + g];
+            total[m][v] = _mm512_fmadd_ps(_mm512_set1_ps(sum),
+                                          _mm512_loadu_ps(mins + g * kChannels + v * 16), total[m][v]);
+          }
+          acc[m][v] = _mm512_setzero_ps();
+        }
+      }
+    }
+    alignas(64) static constexpr float kOnes[16] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+    const bool token_scaled = call.x.spec.format == ActivationFormat::kFp8;
+#pragma GCC unroll 16
+    for (int m = 0; m < kRows; ++m) {
+#pragma GCC unroll 2
+      for (int v = 0; v < kVectors; ++v) {
+        KeepInRegister(acc[m][v]);
+        StoreOutput(call, row + m, n + v * 16, kGrouped ? total[m][v] : acc[m][v],
+                    token_scaled ? call.x.scales + row + m : nullptr,
+                    weight_groups ? kOnes : scales + v * 16);
+      }
+    }
+  }
+
+  // The tile of exactly `rows` rows (1 .. kMax).
+  template <int kMax, int kVectors, bool kGrouped>
+  static void TileOf(int64_t rows, const GemmCall& call, const std::byte* panel, int64_t row, int vector,
+                     int64_t n) {
+    if constexpr (kMax > 1) {
+      if (rows < kMax) return TileOf<kMax - 1, kVectors, kGrouped>(rows, call, panel, row, vector, n);
+    }
+    Tile<kMax, kVectors, kGrouped>(call, panel, row, vector, n);
+  }
+
+  static void Run(const GemmCall& call, int64_t panel_begin, int64_t panel_end) {
+    const FlushDenormals flush;
+    const WeightSpec& w = *call.weight;
+    const bool grouped = w.scales == ScaleLayout::kGroup ||
+                         call.x.spec.format == ActivationFormat::kFp8Group128;
+    const int64_t rows = call.x.rows;
+    for (int64_t p = panel_begin; p < panel_end; ++p) {
+      const std::byte* panel = call.packed + p * static_cast<int64_t>(PanelBytes(w));
+      const int64_t n = p * kChannels;
+      for (int64_t row = 0; row < rows; row += 12) {
+        const int64_t count = rows - row < 12 ? rows - row : 12;
+        if (!grouped) {
+          TileOf<12, 2, false>(count, call, panel, row, 0, n);
+        } else if (count <= 4) {
+          TileOf<4, 2, true>(count, call, panel, row, 0, n);
+        } else {
+          TileOf<12, 1, true>(count, call, panel, row, 0, n);
+          TileOf<12, 1, true>(count, call, panel, row, 1, n + 16);
+        }
+      }
+    }
+  }
+};
+
+}  // namespace
+}  // namespace octavo

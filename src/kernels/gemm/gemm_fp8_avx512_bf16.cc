@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+// bf16 (or fp8) activations x FP8 weights: vpermi2b decodes every code exactly to bf16 for vdpbf16ps.
+#include "kernels/gemm/simd_avx512.h"
+//
+#include "kernels/gemm/decoded_bf16.h"
+
+namespace octavo {
+namespace {
+
+using Kernel = DecodedBf16<Float8Decoder>;
+
+bool Accepts(const WeightSpec& w, ActivationFormat format) {
+  if (format == ActivationFormat::kF32 || format == ActivationFormat::kInt8) return false;
+  return (w.code == CodeType::kE4M3 || w.code == CodeType::kE5M2) && IsLegalPair(w, format);
+}
+
+}  // namespace
+
+extern const GemmKernel kGemm_gemm_fp8_avx512_bf16;
+const GemmKernel kGemm_gemm_fp8_avx512_bf16 = {
+    .name = "gemm_fp8_avx512_bf16",
+    .isa = IsaLevel::kAvx512Bf16,
+    .accepts = Accepts,
+    .panel_channels = Kernel::kChannels,
+    .panel_bytes = Kernel::PanelBytes,
+    .pack = Kernel::Pack,
+    .run = Kernel::Run,
+};
+
+}  // namespace octavo

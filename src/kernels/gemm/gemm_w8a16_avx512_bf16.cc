@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+// bf16 (or fp8) activations x signed 8-bit integers, decoded to bf16 by table for vdpbf16ps.
+#include "kernels/gemm/simd_avx512.h"
+//
+#include "kernels/gemm/decoded_bf16.h"
+
+namespace octavo {
+namespace {
+
+using Kernel = DecodedBf16<Int8Decoder>;
+
+bool Accepts(const WeightSpec& w, ActivationFormat format) {
+  if (format == ActivationFormat::kF32 || format == ActivationFormat::kInt8) return false;
+  return w.code == CodeType::kInt && w.bits > 4 && !w.has_min && IsLegalPair(w, format);
+}
+
+}  // namespace
+
+extern const GemmKernel kGemm_gemm_w8a16_avx512_bf16;
+const GemmKernel kGemm_gemm_w8a16_avx512_bf16 = {
+    .name = "gemm_w8a16_avx512_bf16",
+    .isa = IsaLevel::kAvx512Bf16,
+    .accepts = Accepts,
+    .panel_channels = Kernel::kChannels,
+    .panel_bytes = Kernel::PanelBytes,
+    .pack = Kernel::Pack,
+    .run = Kernel::Run,
+};
+
+}  // namespace octavo

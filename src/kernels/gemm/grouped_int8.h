@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: Apache-2.0
+// int8 activations x integers with group scales, by vpdpbusd: W4A8 (QoQ's two-level integers, or f32
+// group scales) and W8A8 with groups. Include after simd_avx512.h.
+//
+// Panel of 32 channels, codes unsigned (signed ones are stored with an offset that group sums take out):
+//   f32 scales: [scales g][32] f32, [mins g][32] f32 when there are, codes
+//   two-level:  [scale][32] f32, [scale2 g][32] u8, [zero2 * scale2: pairs of g][32][2] s16, codes
+// Codes of 8 columns x 16 channels of nibbles are 64 bytes: byte 4c + t holds columns t (low) and t + 4
+// (high) of channel c, so an and and a shift give two operands. Bytes: 4 columns in 64 bytes.
+#pragma once
+
+#include "kernels/gemm/decode_avx512.h"
+
+namespace octavo {
+namespace {
+
+struct NibbleCodes {
+  static constexpr int kBlockK = 8, kQuads = 2, kOffset = 8;
+  [[gnu::always_inline]] static void Decode(__m512i raw, __m512i out[kQuads]) {
+    const __m512i mask = _mm512_set1_epi8(15);
+    out[0] = _mm512_and_si512(raw, mask);
+    out[1] = _mm512_and_si512(_mm512_srli_epi16(raw, 4), mask);
+  }
+  static void Pack(const uint8_t* rows, int64_t row_bytes, int64_t at, int64_t end, __m512i flip,
+                   std::byte* out) {
+    __m512i quads[2];
+    LoadQuads<2>(rows, row_bytes, at, end, quads);
+    const __m512i mask = _mm512_set1_epi8(15);
+    const __m512i low = _mm512_and_si512(_mm512_xor_si512(quads[0], flip), mask);
+    const __m512i high = _mm512_and_si512(_mm512_xor_si512(quads[1], flip), mask);
+    _mm512_storeu_si512(out, _mm512_or_si512(low, _mm512_slli_epi16(high, 4)));
+  }
+};
+
+struct ByteCodes {
+  static constexpr int kBlockK = 4, kQuads = 1, kOffset = 128;
+  [[gnu::always_inline]] static void Decode(__m512i raw, __m512i out[kQuads]) { out[0] = raw; }
+  static void Pack(const uint8_t* rows, int64_t row_bytes, int64_t at, int64_t end, __m512i flip,
+                   std::byte* out) {
+    __m512i quad;
+    LoadQuads<1>(rows, row_bytes, at, end, &quad);
+    _mm512_storeu_si512(out, _mm512_xor_si512(quad, flip));
+  }
+};
+
+template <typename Codes>
+struct GroupedInt8 {
+  static constexpr int kChannels = 32;
+  static constexpr int kMaxRows = 6;
+  static constexpr int64_t kBlockBytes = 2 * 64;
+
+  struct Layout {
+    bool two_level;
+    int64_t groups;
+    int64_t group_blocks;
+    int64_t total_blocks;
+    int64_t scales2 = 0, zeros2 = 0, mins = 0, codes;
+
+    explicit Layout(const WeightSpec& w) : two_level(w.scales == ScaleLayout::kTwoLevel) {
+      groups = DivUp(w.k, w.group_size);
+      total_blocks = DivUp(RoundUp(w.k, 8), Codes::kBlockK);
+      group_blocks = groups == 1 ? total_blocks : w.group_size / Codes::kBlockK;
+      if (two_level) {
+        scales2 = kChannels * 4;
+        zeros2 = RoundUp(scales2 + groups * kChannels, 64);
+        codes = zeros2 + DivUp(groups, 2) * kChannels * 4;
+      } else {
+        mins = groups * kChannels * 4;
+        codes = mins * (w.has_min ? 2 : 1);
+      }
+    }
+  };
+
+  static bool Accepts(const WeightSpec& w, ActivationFormat format) {
+    if (format != ActivationFormat::kInt8 || !IsLegalPair(w, format) || w.group_size == 0) return false;
+    if (w.group_size % 8 != 0 && w.group_size < w.k) return false;
+    if ((w.bits <= 4) != (Codes::kBlockK == 8)) return false;
+    if (w.scales != ScaleLayout::kTwoLevel) return w.k <= 65792;
+    // Group sums and zero2 * scale2 must fit int16.
+    return w.bits <= 4 && w.group_size <= 256;
+  }
+
+  static size_t PanelBytes(const WeightSpec& w) {
+    const Layout layout(w);
+    return static_cast<size_t>(layout.codes + layout.total_blocks * kBlockBytes);
+  }
+
+  static void Pack(const WeightSpec& w, const WeightRows& rows, std::byte* panel) {
+    const Layout layout(w);
+    if (layout.two_level) {
+      PackTwoLevelScales(layout, rows, panel);
+    } else {
+      PackScales(rows.scales.data(), rows.scales.size(), layout.groups, kChannels,
+                 reinterpret_cast<float*>(panel));
+      if (w.has_min) {
+        PackScales(rows.mins.data(), rows.mins.size(), layout.groups, kChannels,
+                   reinterpret_cast<float*>(panel + layout.mins));
+      }
+    }
+    const bool is_signed = !w.has_min && !layout.two_level;
+    const __m512i flip = _mm512_set1_epi8(is_signed ? static_cast<char>(Codes::kOffset) : '\0');
+    for (int64_t b = 0; b < layout.total_blocks; ++b) {
+      for (int v = 0; v < 2; ++v) {
+        Codes::Pack(rows.codes.data() + v * 16 * w.k, w.k, b * Codes::kBlockK, w.k, flip,
+                    panel + layout.codes + b * kBlockBytes + v * 64);
+      }
+    }
+  }
+
+  static void PackTwoLevelScales(const Layout& layout, const WeightRows& rows, std::byte* panel) {
+    auto* scales = reinterpret_cast<float*>(panel);
+    auto* scales2 = reinterpret_cast<uint8_t*>(panel + layout.scales2);
+    auto* zeros2 = reinterpret_cast<int16_t*>(panel + layout.zeros2);
+    for (int64_t c = 0; c < kChannels; ++c) {
+      scales[c] = rows.scales.data()[c];
+      for (int64_t g = 0; g < RoundUp(layout.groups, 2); ++g) {
+        int product = 0;
+        if (g < layout.groups) {
+          const uint8_t scale = rows.scales2.data()[c * layout.groups + g];
+          scales2[g * kChannels + c] = scale;
+          product = scale * rows.zeros2.data()[c * layout.groups + g];
+        }
+        zeros2[(g / 2 * kChannels + c) * 2 + g % 2] = static_cast<int16_t>(product);
+      }
+    }
+  }
+
+  // Dot products of one group; `x` and `codes` move on.
+  template <int kRows>
+  [[gnu::always_inline]] static void GroupDot(const std::byte*& codes, const int8_t*& x, int64_t stride,
+                                              int64_t blocks, __m512i (&dot)[kRows][2]) {
+    for (int64_t b = 0; b < blocks; ++b) {
+      __m512i quads[2][Codes::kQuads];
+#pragma GCC unroll 2
+      for (int v = 0; v < 2; ++v) {
+        Codes::Decode(_mm512_load_si512(codes + v * 64), quads[v]);
+        if (kRows >= 5) {
+          __builtin_prefetch(codes + v * 64 + 24 * 1024, 0, 2);
+        } else if (kRows >= 3) {
+          __builtin_prefetch(codes + v * 64 + 4 * 1024, 0, 3);
+        }
+      }
+#pragma GCC unroll 2
+      for (int q = 0; q < Codes::kQuads; ++q) {
+#pragma GCC unroll 8
+        for (int m = 0; m < kRows; ++m) {
+          int32_t dword;
+          __builtin_memcpy(&dword, x + m * stride + 4 * q, 4);
+          const __m512i broadcast = _mm512_set1_epi32(dword);
+#pragma GCC unroll 2
+          for (int v = 0; v < 2; ++v) {
+            dot[m][v] = _mm512_dpbusd_epi32(dot[m][v], quads[v][q], broadcast);
+          }
+        }
+      }
+      codes += kBlockBytes;
+      x += Codes::kBlockK;
+    }
+  }
+
+  template <int kRows>
+  [[gnu::noinline]] static void TwoLevelTile(const GemmCall& call, const std::byte* panel, int64_t row,
+                                             int64_t n) {
+    const Layout layout(*call.weight);
+    const auto* scales2 = reinterpret_cast<const uint8_t*>(panel + layout.scales2);
+    const std::byte* codes = panel + layout.codes;
+    const auto* x = call.x.template Row<int8_t>(row);
+    __m512i total[kRows][2], dot[kRows][2];
+#pragma GCC unroll 8
+    for (int m = 0; m < kRows; ++m) {
+#pragma GCC unroll 2
+      for (int v = 0; v < 2; ++v) total[m][v] = dot[m][v] = _mm512_setzero_si512();
+    }
+    int64_t left = layout.total_blocks;
+    for (int64_t g = 0; g < layout.groups; ++g) {
+      const int64_t blocks = left < layout.group_blocks ? left : layout.group_blocks;
+      left -= blocks;
+      GroupDot<kRows>(codes, x, call.x.row_stride, blocks, dot);
+#pragma GCC unroll 2
+      for (int v = 0; v < 2; ++v) {
+        const __m512i scale = _mm512_cvtepu8_epi32(
+            _mm_loadu_si128(reinterpret_cast<const __m128i*>(scales2 + g * kChannels + v * 16)));
+#pragma GCC unroll 8
+        for (int m = 0; m < kRows; ++m) {
+          KeepInRegister(dot[m][v]);
+          total[m][v] = _mm512_add_epi32(total[m][v], _mm512_mullo_epi32(dot[m][v], scale));
+          dot[m][v] = _mm512_setzero_si512();
+        }
+      }
+    }
+    // Zero points: minus the sum over g of (zero2 * scale2)[g] * group_sum[g], two groups at a time.
+    const auto* zeros = panel + layout.zeros2;
+    const int32_t* sums = call.x.group_sums + row * layout.groups;
+    for (int64_t g = 0; g < layout.groups; g += 2) {
+      const __m512i zero0 = _mm512_load_si512(zeros), zero1 = _mm512_load_si512(zeros + 64);
+      zeros += 128;
+#pragma GCC unroll 8
+      for (int m = 0; m < kRows; ++m) {
+        const int32_t first = sums[m * layout.groups + g];
+        const int32_t second = g + 1 < layout.groups ? sums[m * layout.groups + g + 1] : 0;
+        const __m512i pair = _mm512_set1_epi32((first & 0xffff) | (second << 16));
+        dot[m][0] = _mm512_dpwssd_epi32(dot[m][0], zero0, pair);
+        dot[m][1] = _mm512_dpwssd_epi32(dot[m][1], zero1, pair);
+      }
+    }
+#pragma GCC unroll 8
+    for (int m = 0; m < kRows; ++m) {
+#pragma GCC unroll 2
+      for (int v = 0; v < 2; ++v) {
+        const __m512 value = _mm512_cvtepi32_ps(_mm512_sub_epi32(total[m][v], dot[m][v]));
+        StoreOutput(call, row + m, n + v * 16, value, call.x.scales + row + m,
+                    reinterpret_cast<const float*>(panel) + v * 16);
+      }
+    }
+  }
+
+  template <int kRows>
+  [[gnu::noinline]] static void FloatTile(const GemmCall& call, const std::byte* panel, int64_t row,
+                                          int64_t n) {
+    const WeightSpec& w = *call.weight;
+    const Layout layout(w);
+    const auto* scales = reinterpret_cast<const float*>(panel);
+    const auto* mins = reinterpret_cast<const float*>(panel + layout.mins);
+    const std::byte* codes = panel + layout.codes;
+    const auto* x = call.x.template Row<int8_t>(row);
+    const int32_t* sums = call.x.group_sums + row * layout.groups;
+    const int32_t offset = w.has_min ? 0 : Codes::kOffset;
+    __m512 total[kRows][2];
+    __m512i dot[kRows][2];
+#pragma GCC unroll 8
+    for (int m = 0; m < kRows; ++m) {
+#pragma GCC unroll 2
+      for (int v = 0; v < 2; ++v) total[m][v] = _mm512_setzero_ps();
+    }
+    int64_t left = layout.total_blocks;
+    for (int64_t g = 0; g < layout.groups; ++g) {
+      const int64_t blocks = left < layout.group_blocks ? left : layout.group_blocks;
+      left -= blocks;
+#pragma GCC unroll 8
+      for (int m = 0; m < kRows; ++m) {
+        dot[m][0] = dot[m][1] = _mm512_set1_epi32(-offset * sums[m * layout.groups + g]);
+      }
+      GroupDot<kRows>(codes, x, call.x.row_stride, blocks, dot);
+#pragma GCC unroll 2
+      for (int v = 0; v < 2; ++v) {
+        const __m512 scale = _mm512_load_ps(scales + g * kChannels + v * 16);
+#pragma GCC unroll 8
+        for (int m = 0; m < kRows; ++m) {
+          KeepInRegister(dot[m][v]);
+          total[m][v] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[m][v]), scale, total[m][v]);
+          if (w.has_min) {
+            const float sum = static_cast<float>(sums[m * layout.groups + g]);
+            total[m][v] = _mm512_fmadd_ps(_mm512_set1_ps(sum),
+                                          _mm512_load_ps(mins + g * kChannels + v * 16), total[m][v]);
+          }
+        }
+      }
+    }
+    alignas(64) static constexpr float kOnes[16] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+#pragma GCC unroll 8
+    for (int m = 0; m < kRows; ++m) {
+#pragma GCC unroll 2
+      for (int v = 0; v < 2; ++v) {
+        StoreOutput(call, row + m, n + v * 16, total[m][v], call.x.scales + row + m, kOnes);
+      }
+    }
+  }
+
+  template <int kMax>
+  static void TileOf(int64_t rows, const GemmCall& call, const std::byte* panel, int64_t row, int64_t n) {
+    if constexpr (kMax > 1) {
+      if (rows < kMax) return TileOf<kMax - 1>(rows, call, panel, row, n);
+    }
+    if (call.weight->scales == ScaleLayout::kTwoLevel) return TwoLevelTile<kMax>(call, panel, row, n);
+    FloatTile<kMax>(call, panel, row, n);
+  }
+
+  static void Run(const GemmCall& call, int64_t panel_begin, int64_t panel_end) {
+    const int64_t rows = call.x.rows;
+    for (int64_t p = panel_begin; p < panel_end; ++p) {
+      const std::byte* panel = call.packed + p * static_cast<int64_t>(PanelBytes(*call.weight));
+      for (int64_t row = 0; row < rows; row += kMaxRows) {
+        TileOf<kMaxRows>(rows - row < kMaxRows ? rows - row : kMaxRows, call, panel, row, p * kChannels);
+      }
+    }
+  }
+};
+
+}  // namespace
+}  // namespace octavo

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+// q/k/v projection, rotation, KV write, attention, output projection.
+#include "layers/attention.h"
+
+#include "kernels/elementwise/elementwise.h"
+
+namespace octavo {
+
+Status SelfAttention::Reserve(Workspace& ws) const {
+  const int64_t attention_size = int64_t{config_.num_heads} * config_.head_dim;
+  OCTAVO_RETURN_IF_ERROR(ws.Reserve(Workspace::Role::kProjection, qkv_.n()));
+  OCTAVO_RETURN_IF_ERROR(ws.Reserve(Workspace::Role::kAttention, attention_size));
+  OCTAVO_RETURN_IF_ERROR(
+      ws.activations().Reserve(qkv_.inputs(), ws.max_tokens(), qkv_.k()));
+  return ws.activations().Reserve(out_.inputs(), ws.max_tokens(), out_.k());
+}
+
+void SelfAttention::Rotate(Step& step, ArenaMatrix qkv) const {
+  const int rotated_heads = config_.num_heads + config_.num_kv_heads;  // q heads, then k heads
+  const ElementwiseOps& ops = ElementwiseOpsFor(step.isa);
+  step.pool.ParallelFor(step.batch.num_tokens(), 1, [&](int64_t begin, int64_t end, int) {
+    for (int64_t t = begin; t < end; ++t) {
+      const int64_t position = step.batch.positions[static_cast<size_t>(t)];
+      ops.rope(qkv.Row(t), rotated_heads, config_.head_dim, rope_->rotary_dim(),
+               rope_->Cos(position), rope_->Sin(position));
+    }
+  });
+}
+
+void SelfAttention::Forward(Step& step, ArenaMatrix y, bool accumulate) const {
+  const int64_t q_size = int64_t{config_.num_heads} * config_.head_dim;
+  const int64_t kv_size = int64_t{config_.num_kv_heads} * config_.head_dim;
+  const ArenaMatrix qkv = step.ws.Matrix(Workspace::Role::kProjection, qkv_.n());
+  qkv_.Forward(step, step.ws.activations(), qkv, /*accumulate=*/false);
+  if (rope_ != nullptr) Rotate(step, qkv);
+
+  const KvLayout& layout = step.kv.LayoutOf(config_.layer);
+  const KvPages pages = step.kv.PagesOf(config_.layer);
+  const auto& sequences = step.batch.sequences[static_cast<size_t>(step.kv.GroupOf(config_.layer))];
+  WriteKv(layout, pages, sequences, qkv.data + q_size, qkv.data + q_size + kv_size, qkv.row_stride,
+          step.isa, step.pool);
+  const ArenaMatrix attended = step.ws.Matrix(Workspace::Role::kAttention, q_size);
+  Attend(layout, pages,
+         {.num_heads = config_.num_heads,
+          .softmax_scale = config_.softmax_scale,
+          .softcap = config_.softcap,
+          .window = config_.window},
+         {.sequences = sequences,
+          .q = qkv.data,
+          .q_stride = qkv.row_stride,
+          .out = attended.data,
+          .out_stride = attended.row_stride},
+         step.isa, step.pool);
+  ProduceActivations(step, attended, step.batch.num_tokens(), q_size, out_.inputs());
+  out_.Forward(step, step.ws.activations(), y, accumulate);
+}
+
+}  // namespace octavo

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+// Self-attention of a decoder layer: fused q/k/v, optional rotary embedding, paged KV, output
+// projection added to the residual stream.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+
+#include "kernels/rope_table.h"
+#include "layers/linear.h"
+#include "layers/norm.h"
+#include "layers/step.h"
+
+namespace octavo {
+
+struct AttentionConfig {
+  int layer = 0;
+  int num_heads = 0;
+  int num_kv_heads = 0;
+  int head_dim = 0;
+  float softmax_scale = 0;
+  float softcap = 0;
+  int64_t window = 0;
+};
+
+class SelfAttention {
+ public:
+  // `qkv` rows are [q heads; k heads; v heads]. `rope` is shared by the layers and may be null; the
+  // model extends it to the step's positions before the first layer.
+  SelfAttention(const AttentionConfig& config, std::shared_ptr<RopeTable> rope, Linear qkv,
+                Linear out)
+      : config_(config), rope_(std::move(rope)), qkv_(std::move(qkv)), out_(std::move(out)) {}
+
+  Status Reserve(Workspace& ws) const;
+
+  // Reads the activations in step.ws (produced for qkv().inputs()) and writes or adds the result to
+  // `y`, [num_tokens, hidden_size].
+  void Forward(Step& step, ArenaMatrix y, bool accumulate) const;
+
+  const Linear& qkv() const { return qkv_; }
+  const Linear& out() const { return out_; }
+
+ private:
+  void Rotate(Step& step, ArenaMatrix qkv) const;
+
+  AttentionConfig config_;
+  std::shared_ptr<RopeTable> rope_;
+  Linear qkv_;
+  Linear out_;
+};
+
+}  // namespace octavo

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+// What one forward pass works on: the flattened batch and the resources it may use.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "base/cpu_features.h"
+#include "base/thread_pool.h"
+#include "kernels/attention/attention.h"
+#include "layers/kv_cache.h"
+#include "layers/workspace.h"
+
+namespace octavo {
+
+// Tokens of all sequences of a step, back to back.
+struct ForwardBatch {
+  std::vector<int32_t> tokens;     // [num_tokens]
+  std::vector<int32_t> positions;  // [num_tokens], absolute
+  // [kv group][sequence]: the same sequences with the block table of each group.
+  std::vector<std::vector<SequenceSlice>> sequences;
+
+  int64_t num_tokens() const { return static_cast<int64_t>(tokens.size()); }
+};
+
+// Sees the input of every linear layer before it is multiplied: [num_tokens, k] in the format the
+// layer consumes. Calibration runs with f32 activations, so it sees floats.
+using LinearTap = std::function<void(std::string_view slot, const ActivationView& input)>;
+
+struct Step {
+  const ForwardBatch& batch;
+  ThreadPool& pool;
+  IsaLevel isa;
+  KvCache& kv;
+  Workspace& ws;
+  const LinearTap* tap = nullptr;
+
+  ArenaMatrix Hidden(int64_t hidden_size) const {
+    return ws.Matrix(Workspace::Role::kHidden, hidden_size);
+  }
+};
+
+}  // namespace octavo

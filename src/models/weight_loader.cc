@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+// Loads vectors, norms, embeddings and linears with their schemes.
+#include "models/weight_loader.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "schemes/dequantized_source.h"
+
+namespace octavo {
+namespace {
+
+Status WrongShape(std::string_view name, const std::string& got, const std::string& want) {
+  return DataLoss(fmt::format("tensor '{}' has shape {}, want {}", name, got, want));
+}
+
+Status CheckMatrix(const WeightSource& source, int64_t n, int64_t k) {
+  if (source.spec().n == n && source.spec().k == k) return Status::Ok();
+  return WrongShape(source.info().name, fmt::format("[{}, {}]", source.spec().n, source.spec().k),
+                    fmt::format("[{}, {}]", n, k));
+}
+
+// The online scheme behind --lm-head-dtype; the activations stay in 16 bit.
+Result<std::string_view> LmHeadScheme(const std::string& dtype) {
+  if (dtype == "int8") return std::string_view("W8A16");
+  if (dtype == "int4") return std::string_view("W4A16");
+  return InvalidArgument(
+      fmt::format("lm-head-dtype is '{}', want bf16, int8 or int4", dtype));
+}
+
+}  // namespace
+
+Result<WeightLoader> WeightLoader::Create(std::shared_ptr<const Checkpoint> checkpoint,
+                                          const LoadOptions& options, IsaLevel isa,
+                                          ThreadPool& pool) {
+  OCTAVO_ASSIGN_OR_RETURN(LinearLoader linears,
+                          LinearLoader::Create(*checkpoint, options.quantization, &pool));
+  return WeightLoader(std::move(checkpoint), options, std::move(linears), isa, pool);
+}
+
+WeightLoader::WeightLoader(std::shared_ptr<const Checkpoint> checkpoint, const LoadOptions& options,
+                           LinearLoader linears, IsaLevel isa, ThreadPool& pool)
+    : checkpoint_(std::move(checkpoint)), options_(options), linears_(std::move(linears)),
+      isa_(isa), pool_(pool) {
+  for (const StoredTensor& tensor : checkpoint_->tensors()) total_bytes_ += tensor.bytes;
+}
+
+Result<std::vector<float>> WeightLoader::LoadVector(const std::string& name, int64_t size) {
+  const StoredTensor* tensor = checkpoint_->Find(name);
+  if (tensor == nullptr) return NotFound(fmt::format("tensor '{}' is missing", name));
+  if (tensor->shape != Shape{size}) {
+    return WrongShape(name, tensor->shape.ToString(), fmt::format("[{}]", size));
+  }
+  std::vector<float> values(static_cast<size_t>(size));
+  OCTAVO_RETURN_IF_ERROR(checkpoint_->ReadRowsF32(*tensor, 0, size, values.data()));
+  for (size_t i = 0; i < values.size(); ++i) {
+    if (!std::isfinite(values[i])) {
+      return DataLoss(fmt::format("tensor '{}' element {} is {}", name, i, values[i]));
+    }
+  }
+  return values;
+}
+
+Result<Norm> WeightLoader::LoadNorm(Norm::Kind kind, const std::string& module, int64_t size,
+                                    float eps, bool affine) {
+  std::vector<float> weight(static_cast<size_t>(size), 1.0f);
+  std::vector<float> bias;
+  if (affine) {
+    OCTAVO_ASSIGN_OR_RETURN(weight, LoadVector(module + ".weight", size));
+    if (kind == Norm::Kind::kLayer) {
+      OCTAVO_ASSIGN_OR_RETURN(bias, LoadVector(module + ".bias", size));
+    }
+  }
+  return Norm(kind, std::move(weight), std::move(bias), eps);
+}
+
+Result<Embedding> WeightLoader::LoadEmbedding(const std::string& name, int64_t rows, int64_t cols) {
+  return Embedding::Load(checkpoint_, name, rows, cols);
+}
+
+Result<std::shared_ptr<RopeTable>> WeightLoader::MakeRopeTable(const ModelConfig& config) const {
+  const int64_t length =
+      options_.max_model_len > 0 ? options_.max_model_len : config.max_position_embeddings;
+  OCTAVO_ASSIGN_OR_RETURN(RopeTable table, RopeTable::Create(config.rope, length));
+  return std::make_shared<RopeTable>(std::move(table));
+}
+
+// Schemes say what they run with; only 16-bit (and f32) weights follow the compute type. F16 has no
+// bf16 product that keeps its bits, so it always meets f32.
+ActivationFormat WeightLoader::FormatFor(const WeightSource& source) const {
+  const WeightSpec& spec = source.spec();
+  if (spec.code == CodeType::kF32 || spec.code == CodeType::kF16) return ActivationFormat::kF32;
+  const bool plain = spec.code == CodeType::kBf16;
+  if (plain && options_.dtype == ComputeDType::kFloat32) return ActivationFormat::kF32;
+  return source.info().activation;
+}
+
+Result<Linear> WeightLoader::Pack(std::string slot, const std::vector<Source>& sources,
+                                  const std::vector<std::string>& modules,
+                                  std::vector<float> bias) {
+  std::vector<WeightPart> parts;
+  for (const Source& source : sources) {
+    parts.push_back({.spec = source->spec(),
+                     .format = FormatFor(*source),
+                     .rows = [&source](int64_t begin, int64_t count, WeightRows& rows) {
+                       return source->ReadRows(begin, count, rows);
+                     }});
+  }
+  OCTAVO_ASSIGN_OR_RETURN(PackedWeight packed, PackedWeight::Pack(parts, isa_, pool_));
+  std::vector<LinearPart> reports;
+  for (size_t i = 0; i < sources.size(); ++i) {
+    const WeightSource& source = *sources[i];
+    const PackedWeight::PartInfo& info = packed.parts()[i];
+    reports.push_back({.module = modules[i],
+                       .scheme = std::string(source.info().scheme),
+                       .kernel = info.kernel->name,
+                       .note = source.info().note,
+                       .activation = info.activation.format,
+                       .n = source.spec().n,
+                       .k = source.spec().k,
+                       .stored_bits = source.bits_per_weight()});
+    loaded_bytes_ += source.info().stored_bytes;
+  }
+  if (options_.progress) options_.progress(std::min(loaded_bytes_, total_bytes_), total_bytes_);
+  return Linear(std::move(slot), std::move(packed), std::move(bias), std::move(reports));
+}
+
+Result<Linear> WeightLoader::LoadLinear(std::string slot, const std::vector<Part>& parts, int64_t k,
+                                        bool has_bias) {
+  std::vector<Source> sources;
+  std::vector<std::string> modules;
+  std::vector<float> bias;
+  for (const Part& part : parts) {
+    OCTAVO_ASSIGN_OR_RETURN(Source source, linears_.OpenLinear(part.module));
+    OCTAVO_RETURN_IF_ERROR(CheckMatrix(*source, part.n, k));
+    if (has_bias) {
+      OCTAVO_ASSIGN_OR_RETURN(const std::vector<float> values,
+                              LoadVector(part.module + ".bias", part.n));
+      bias.insert(bias.end(), values.begin(), values.end());
+    }
+    sources.push_back(std::move(source));
+    modules.push_back(part.module);
+  }
+  return Pack(std::move(slot), sources, modules, std::move(bias));
+}
+
+Result<WeightLoader::Source> WeightLoader::OpenLmHead(const std::string& module,
+                                                      const std::string& tied_to) {
+  const bool own = Has(module + ".weight") || Has(module + ".weight_packed");
+  const std::string& stored = own ? module : tied_to;
+  const std::string& dtype = options_.lm_head_dtype;
+  if (!dtype.empty() && dtype != "bf16") {
+    OCTAVO_ASSIGN_OR_RETURN(const std::string_view name, LmHeadScheme(dtype));
+    const int group = ChooseGroupSize(*checkpoint_, {stored}, 128);
+    return OpenOnline(*checkpoint_, stored, {.scheme = FindScheme(name), .group_size = group},
+                      &pool_);
+  }
+  OCTAVO_ASSIGN_OR_RETURN(Source source,
+                          own ? linears_.OpenLinear(stored) : linears_.OpenEmbedding(stored));
+  if (dtype == "bf16") return Source(MakeBf16Source(std::move(source)));
+  return source;
+}
+
+Result<Linear> WeightLoader::LoadLmHead(const std::string& module, const std::string& tied_to,
+                                        int64_t n, int64_t k) {
+  std::vector<Source> sources(1);
+  OCTAVO_ASSIGN_OR_RETURN(sources[0], OpenLmHead(module, tied_to));
+  OCTAVO_RETURN_IF_ERROR(CheckMatrix(*sources[0], n, k));
+  return Pack(module, sources, {module}, {});
+}
+
+}  // namespace octavo

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+// Turns a checkpoint's tensors into layers: finds each module's scheme, packs its weights straight
+// from the mapped file, and checks every shape against what the architecture expects.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/cpu_features.h"
+#include "base/thread_pool.h"
+#include "io/checkpoint.h"
+#include "kernels/rope_table.h"
+#include "layers/embedding.h"
+#include "layers/linear.h"
+#include "layers/norm.h"
+#include "models/model_config.h"
+#include "octavo/status.h"
+#include "schemes/open_linear.h"
+
+namespace octavo {
+
+enum class ComputeDType : uint8_t {
+  kFloat32,   // 16-bit weights meet f32 activations: the reference numbers
+  kBfloat16,  // 16-bit weights meet bf16 activations
+};
+
+struct LoadOptions {
+  ComputeDType dtype = ComputeDType::kBfloat16;
+  std::string quantization;   // online scheme ("fp8", "int8", ...) or empty
+  std::string lm_head_dtype;  // "bf16", "int8", "int4"; empty keeps what the checkpoint has
+  int64_t max_model_len = 0;  // rope variant and tables; 0: the model's own maximum
+  // Called from the loading thread as weights are packed, with bytes of file done and in all.
+  std::function<void(uint64_t done, uint64_t total)> progress;
+};
+
+class WeightLoader {
+ public:
+  static Result<WeightLoader> Create(std::shared_ptr<const Checkpoint> checkpoint,
+                                     const LoadOptions& options, IsaLevel isa, ThreadPool& pool);
+
+  // One module ("model.layers.0.self_attn.q_proj") of a fused linear, and its output size.
+  struct Part {
+    std::string module;
+    int64_t n = 0;
+  };
+
+  // The modules fused along the output in the given order, each [n, k], with their biases.
+  Result<Linear> LoadLinear(std::string slot, const std::vector<Part>& parts, int64_t k,
+                            bool has_bias);
+
+  // The output projection [n, k]: `module`, or the embedding `tied_to` when the checkpoint has none.
+  Result<Linear> LoadLmHead(const std::string& module, const std::string& tied_to, int64_t n,
+                            int64_t k);
+
+  // A vector of `size` finite floats.
+  Result<std::vector<float>> LoadVector(const std::string& name, int64_t size);
+
+  // `module`.weight (and .bias of a LayerNorm). `affine` false: ones, nothing is read.
+  Result<Norm> LoadNorm(Norm::Kind kind, const std::string& module, int64_t size, float eps,
+                        bool affine = true);
+
+  Result<Embedding> LoadEmbedding(const std::string& name, int64_t rows, int64_t cols);
+
+  // The rotary table for options().max_model_len, shared by the layers.
+  Result<std::shared_ptr<RopeTable>> MakeRopeTable(const ModelConfig& config) const;
+
+  bool Has(const std::string& tensor) const { return checkpoint_->Find(tensor) != nullptr; }
+
+ private:
+  using Source = std::unique_ptr<WeightSource>;
+
+  WeightLoader(std::shared_ptr<const Checkpoint> checkpoint, const LoadOptions& options,
+               LinearLoader linears, IsaLevel isa, ThreadPool& pool);
+
+  Result<Source> OpenLmHead(const std::string& module, const std::string& tied_to);
+  ActivationFormat FormatFor(const WeightSource& source) const;
+  Result<Linear> Pack(std::string slot, const std::vector<Source>& sources,
+                      const std::vector<std::string>& modules, std::vector<float> bias);
+
+  std::shared_ptr<const Checkpoint> checkpoint_;
+  LoadOptions options_;
+  LinearLoader linears_;
+  IsaLevel isa_;
+  ThreadPool& pool_;
+  uint64_t total_bytes_ = 0;  // of all tensors, for progress
+  uint64_t loaded_bytes_ = 0;
+};
+
+}  // namespace octavo
