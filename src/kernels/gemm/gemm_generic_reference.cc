@@ -76,17 +76,24 @@ void Pack(const WeightSpec& w, const WeightRows& rows, std::byte* panel) {
   }
 }
 
-float Decode(const WeightSpec& w, const std::byte* codes, int64_t i) {
+// Decodes `count` codes to floats.
+template <typename Code, typename Value>
+void DecodeWith(const std::byte* codes, int64_t count, float* out, const Value& value) {
+  const Code* from = At<Code>(codes, 0);
+  for (int64_t i = 0; i < count; ++i) out[i] = value(from[i]);
+}
+
+void Decode(const WeightSpec& w, const std::byte* codes, int64_t count, float* out) {
   switch (w.code) {
-    case CodeType::kF32: return At<float>(codes, 0)[i];
-    case CodeType::kF16: return F16ToF32(At<uint16_t>(codes, 0)[i]);
-    case CodeType::kBf16: return Bf16ToF32(At<uint16_t>(codes, 0)[i]);
-    case CodeType::kE4M3: return E4M3ToF32(At<uint8_t>(codes, 0)[i]);
-    case CodeType::kE5M2: return E5M2ToF32(At<uint8_t>(codes, 0)[i]);
+    case CodeType::kF32: return DecodeWith<float>(codes, count, out, [](float v) { return v; });
+    case CodeType::kF16: return DecodeWith<uint16_t>(codes, count, out, F16ToF32);
+    case CodeType::kBf16: return DecodeWith<uint16_t>(codes, count, out, Bf16ToF32);
+    case CodeType::kE4M3: return DecodeWith<uint8_t>(codes, count, out, E4M3ToF32);
+    case CodeType::kE5M2: return DecodeWith<uint8_t>(codes, count, out, E5M2ToF32);
     case CodeType::kInt: break;
   }
-  return w.has_min ? static_cast<float>(At<uint8_t>(codes, 0)[i])
-                   : static_cast<float>(At<int8_t>(codes, 0)[i]);
+  if (w.has_min) return DecodeWith<uint8_t>(codes, count, out, [](uint8_t v) { return static_cast<float>(v); });
+  DecodeWith<int8_t>(codes, count, out, [](int8_t v) { return static_cast<float>(v); });
 }
 
 // Results of a block of rows against one panel.
@@ -96,22 +103,27 @@ struct Tile {
   int32_t dot[kRowBlock][kChannels];
 };
 
-[[gnu::always_inline]] inline void ChainF32(const float (*w)[kChannels], const float* x, int64_t count,
-                                            float* acc) {
+[[gnu::always_inline]] inline void ChainF32(const float* w, const float* x, int64_t count, float* total) {
+  float acc[kChannels];
+  std::copy_n(total, kChannels, acc);
   for (int64_t i = 0; i < count; ++i) {
-    for (int c = 0; c < kChannels; ++c) acc[c] = __builtin_fmaf(x[i], w[i][c], acc[c]);
+    for (int c = 0; c < kChannels; ++c) acc[c] = __builtin_fmaf(x[i], w[i * kChannels + c], acc[c]);
   }
+  std::copy_n(acc, kChannels, total);
 }
 
-[[gnu::always_inline]] inline void ChainPairs(const float (*w)[kChannels], const uint16_t* x,
-                                              int64_t count, float* acc) {
+[[gnu::always_inline]] inline void ChainPairs(const float* w, const uint16_t* x, int64_t count,
+                                              float* total) {
+  float acc[kChannels];
+  std::copy_n(total, kChannels, acc);
   for (int64_t i = 0; i < count; i += 2) {
     const float even = Bf16ToF32(x[i]), odd = Bf16ToF32(x[i + 1]);
     for (int c = 0; c < kChannels; ++c) {
-      const float first = __builtin_fmaf(odd, w[i + 1][c], acc[c]);
-      acc[c] = __builtin_fmaf(even, w[i][c], first);
+      const float first = __builtin_fmaf(odd, w[(i + 1) * kChannels + c], acc[c]);
+      acc[c] = __builtin_fmaf(even, w[i * kChannels + c], first);
     }
   }
+  std::copy_n(acc, kChannels, total);
 }
 
 // The group walk shared by the float formats. Chunks never cross a group; the last one is padded with
@@ -127,18 +139,16 @@ struct Tile {
   const int64_t group = weight_groups ? w.group_size : (group128 ? 128 : w.k);
   const float* scales = At<float>(panel, layout.scales);
   const float* mins = At<float>(panel, layout.mins);
-  float weights[kChunk][kChannels];
+  float weights[kChunk * kChannels];
   for (int64_t begin = 0, g = 0; begin < w.k; begin += group, ++g) {
     const int64_t end = std::min(begin + group, w.k);
     std::memset(t.partial, 0, sizeof t.partial);
     for (int64_t k = begin; k < end; k += kChunk) {
       const int64_t count = std::min(kChunk, end - k);
       const std::byte* codes = panel + layout.codes + k * kChannels * layout.code_bytes;
-      for (int64_t i = 0; i < count; ++i) {
-        for (int c = 0; c < kChannels; ++c) weights[i][c] = Decode(w, codes, i * kChannels + c);
-      }
+      Decode(w, codes, count * kChannels, weights);
       const int64_t padded = RoundUp(count, 8);
-      for (int64_t i = count; i < padded; ++i) std::fill_n(weights[i], kChannels, 0.0f);
+      std::fill(weights + count * kChannels, weights + padded * kChannels, 0.0f);
       for (int64_t m = 0; m < rows; ++m) {
         if (x.spec.format == ActivationFormat::kF32) {
           ChainF32(weights, x.Row<float>(row + m) + k, count, t.partial[m]);

@@ -221,7 +221,7 @@ struct Shape {
 constexpr Shape kShapes[] = {{1, 32}, {16, 128}, {33, 96}, {65, 256}, {100, 136}, {31, 37}, {7, 5}, {40, 576}};
 
 TEST(GemmReferenceTest, EqualsTheScalarOracle) {
-  for (const Shape shape : {Shape{7, 5}, Shape{33, 96}, Shape{17, 264}}) {
+  for (const Shape shape : {Shape{7, 5}, Shape{33, 96}, Shape{17, 136}}) {
     for (const WeightSpec& w : Formats(shape.n, shape.k)) {
       for (ActivationFormat format : kFormats) {
         if (!IsLegalPair(w, format)) continue;
@@ -275,6 +275,7 @@ void CheckKernel(const GemmKernel& kernel, const WeightSpec& w, ActivationFormat
 TEST_P(GemmKernelTest, EqualsReferenceBitForBit) {
   const GemmKernel& kernel = *GetParam();
   if (kernel.isa > DetectedIsa()) GTEST_SKIP() << "needs " << NameOf(kernel.isa);
+  if (kernel.isa == IsaLevel::kReference) GTEST_SKIP() << "is the reference";
   int checked = 0;
   for (const Shape shape : kShapes) {
     for (const WeightSpec& w : Formats(shape.n, shape.k)) {
@@ -297,18 +298,18 @@ TEST_P(GemmKernelTest, LargeShapesAgree) {
   const GemmKernel& kernel = *GetParam();
   if (kernel.isa > DetectedIsa()) GTEST_SKIP() << "needs " << NameOf(kernel.isa);
   if (kernel.isa == IsaLevel::kReference) GTEST_SKIP() << "is the reference";
-  for (const WeightSpec& w : Formats(130, 2176)) {
+  for (const WeightSpec& w : Formats(70, 1664)) {
     for (ActivationFormat format : kFormats) {
       if (!kernel.accepts(w, format)) continue;
       SCOPED_TRACE(Describe(w, format));
       const WeightRows rows = RandomWeights(w, 3);
-      const ActivationBuffer x = RandomActivations(RequiredActivation(w, format), 150, w.k, 4);
+      const ActivationBuffer x = RandomActivations(RequiredActivation(w, format), 75, w.k, 4);
       const Packed packed(kernel, w, rows);
       const Matrix got = Multiply(kernel, w, packed, x.view(), nullptr, false);
       if (kernel.isa == IsaLevel::kAmx && Flushes(format)) {
-        const ActivationView some = x.view().Slice(140, 3);
+        const ActivationView some = x.view().Slice(66, 9);
         const int64_t stride = w.n + kGap;
-        const Matrix tail(got.begin() + 140 * stride, got.begin() + 143 * stride);
+        const Matrix tail(got.begin() + 66 * stride, got.begin() + 75 * stride);
         EXPECT_EQ(Difference(OracleMatrix(w, rows, some, nullptr, false, true), tail, stride), "");
         continue;
       }

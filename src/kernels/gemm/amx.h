@@ -1,0 +1,425 @@
+// SPDX-License-Identifier: Apache-2.0
+// The AMX kernel: 32 rows x 32 channels per step on eight tiles, for every row count from one on.
+//
+// Include after simd_avx512.h in a file compiled for AMX. A `Source` names the dot product (int8 or
+// bf16), the packed layout and how to turn packed codes into tiles:
+//
+//   panel of 32 channels: [header][k step][2 halves of 16 channels] tiles
+//   B tile: 16 rows of 64 bytes, row r = columns of quad (pair) r, [16 channels][4 (2)]
+//
+// Loop order: row block (at most 512, so totals stay in L2) > group of panels (one, or several when the
+// rows' activations outgrow L2) > K chunk (its tiles stay in L1) > panel > 32 rows. Between chunks the
+// raw tiles C, or with group scales the f32 totals, wait in a scratch matrix. An output's bits depend
+// on its own row, channel and K order only: integer sums are exact, and bf16 sums follow TDPBF16PS per
+// 32 columns in ascending order whatever the blocking.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/gemm/simd_avx512.h"
+
+namespace octavo {
+namespace {
+
+inline constexpr int kAmxChannels = 32;
+inline constexpr int64_t kAmxMaxRows = 512;
+inline constexpr int64_t kAmxMaxPanels = 4;        // panels that share one pass over the activations
+inline constexpr int64_t kAmxRowBytes = kAmxChannels * 4;
+inline constexpr int64_t kAmxL2Bytes = 1280 << 10;  // activations up to here are read again from L2
+
+// The shape of all tiles: rows of the two A (and C) tiles, bytes of an A row, rows of a B tile.
+struct TileShape {
+  int rows0 = 16;
+  int rows1 = 16;
+  int a_bytes = 64;
+  int b_rows = 16;
+};
+
+// Tiles 0-3: C (row tile, channel half) = (0,0) (0,1) (1,0) (1,1); 4, 5: A; 6, 7: B.
+inline void ConfigureTiles(const TileShape& shape) {
+  struct alignas(64) {
+    uint8_t palette = 1, start_row = 0, reserved[14] = {};
+    uint16_t bytes_per_row[16] = {};
+    uint8_t rows[16] = {};
+  } config;
+  const int rows1 = shape.rows1 > 0 ? shape.rows1 : 1;
+  const int rows[8] = {shape.rows0, shape.rows0, rows1, rows1, shape.rows0, rows1, shape.b_rows, shape.b_rows};
+  for (int t = 0; t < 8; ++t) {
+    config.rows[t] = static_cast<uint8_t>(rows[t]);
+    config.bytes_per_row[t] = static_cast<uint16_t>(t == 4 || t == 5 ? shape.a_bytes : 64);
+  }
+  _tile_loadconfig(&config);
+}
+
+struct DotS8 {
+  static constexpr int kTileK = 64, kElementBytes = 1;
+  static constexpr bool kInteger = true;
+  [[gnu::always_inline]] static void Dot00() { _tile_dpbssd(0, 4, 6); }
+  [[gnu::always_inline]] static void Dot01() { _tile_dpbssd(1, 4, 7); }
+  [[gnu::always_inline]] static void Dot10() { _tile_dpbssd(2, 5, 6); }
+  [[gnu::always_inline]] static void Dot11() { _tile_dpbssd(3, 5, 7); }
+};
+
+struct DotU8 {  // weights unsigned
+  static constexpr int kTileK = 64, kElementBytes = 1;
+  static constexpr bool kInteger = true;
+  [[gnu::always_inline]] static void Dot00() { _tile_dpbsud(0, 4, 6); }
+  [[gnu::always_inline]] static void Dot01() { _tile_dpbsud(1, 4, 7); }
+  [[gnu::always_inline]] static void Dot10() { _tile_dpbsud(2, 5, 6); }
+  [[gnu::always_inline]] static void Dot11() { _tile_dpbsud(3, 5, 7); }
+};
+
+struct DotBf16 {
+  static constexpr int kTileK = 32, kElementBytes = 2;
+  static constexpr bool kInteger = false;
+  [[gnu::always_inline]] static void Dot00() { _tile_dpbf16ps(0, 4, 6); }
+  [[gnu::always_inline]] static void Dot01() { _tile_dpbf16ps(1, 4, 7); }
+  [[gnu::always_inline]] static void Dot10() { _tile_dpbf16ps(2, 5, 6); }
+  [[gnu::always_inline]] static void Dot11() { _tile_dpbf16ps(3, 5, 7); }
+};
+
+// One product of up to 32 rows x `steps` k steps x 32 channels.
+struct TileProduct {
+  const std::byte* a;  // first row
+  int64_t a_stride;    // bytes
+  int64_t a_step;      // bytes per k step
+  const std::byte* b;  // tiles of the first step
+  int64_t b_tile;      // bytes of one tile
+  int64_t steps;
+  std::byte* c;        // [rows][32] dwords
+  bool load_c;         // continue from c, else from zero
+};
+
+template <typename Dot, bool kTwoRowTiles>
+[[gnu::noinline]] void MultiplyTiles(const TileProduct& p) {
+  std::byte* c1 = p.c + 16 * kAmxRowBytes;
+  if (p.load_c) {
+    _tile_loadd(0, p.c, kAmxRowBytes);
+    _tile_loadd(1, p.c + 64, kAmxRowBytes);
+    if (kTwoRowTiles) {
+      _tile_loadd(2, c1, kAmxRowBytes);
+      _tile_loadd(3, c1 + 64, kAmxRowBytes);
+    }
+  } else {
+    _tile_zero(0);
+    _tile_zero(1);
+    if (kTwoRowTiles) {
+      _tile_zero(2);
+      _tile_zero(3);
+    }
+  }
+  const std::byte* a = p.a;
+  const std::byte* a1 = p.a + 16 * p.a_stride;
+  const std::byte* b = p.b;
+  for (int64_t s = 0; s < p.steps; ++s) {
+    _tile_loadd(6, b, 64);
+    _tile_loadd(4, a, p.a_stride);
+    Dot::Dot00();
+    _tile_loadd(7, b + p.b_tile, 64);
+    Dot::Dot01();
+    if (kTwoRowTiles) {
+      _tile_loadd(5, a1, p.a_stride);
+      Dot::Dot10();
+      Dot::Dot11();
+    }
+    a += p.a_step;
+    a1 += p.a_step;
+    b += 2 * p.b_tile;
+  }
+  _tile_stored(0, p.c, kAmxRowBytes);
+  _tile_stored(1, p.c + 64, kAmxRowBytes);
+  if (kTwoRowTiles) {
+    _tile_stored(2, c1, kAmxRowBytes);
+    _tile_stored(3, c1 + 64, kAmxRowBytes);
+  }
+}
+
+// Where the parts of a panel lie and how K is cut.
+struct AmxLayout {
+  int64_t tile_k;       // columns per k step
+  int64_t steps;        // k steps in all
+  int64_t scale_groups;  // rows of scales; 1 without groups
+  int64_t header = 64;
+  int64_t mins = 0, codes = 0;
+
+  AmxLayout(const WeightSpec& w, int64_t full_tile_k) {
+    const bool small = w.group_size > 0 && w.group_size < w.k && w.group_size % full_tile_k != 0;
+    tile_k = small ? 32 : full_tile_k;
+    steps = DivUp(w.k, tile_k);
+    scale_groups = w.scales == ScaleLayout::kGroup ? DivUp(w.k, w.group_size) : 1;
+    mins = header + scale_groups * kAmxRowBytes;
+    codes = mins + (w.has_min ? scale_groups * kAmxRowBytes : 0);
+  }
+};
+
+// Whether groups can be cut at k steps.
+inline bool AmxAccepts(const WeightSpec& w) {
+  return w.group_size == 0 || w.group_size >= w.k || w.group_size % 32 == 0;
+}
+
+template <typename Source>
+struct Amx {
+  using Dot = typename Source::Dot;
+
+  static size_t PanelBytes(const WeightSpec& w) {
+    const AmxLayout layout(w, Dot::kTileK);
+    return static_cast<size_t>(Source::CodesOffset(w, layout) + layout.steps * Source::StepBytes(layout));
+  }
+
+  static void PackHeader(const WeightSpec& w, const WeightRows& rows, std::byte* panel) {
+    const AmxLayout layout(w, Dot::kTileK);
+    __builtin_memset(panel, 0, static_cast<size_t>(layout.header));
+    PackScales(rows.scales.data(), rows.scales.size(), layout.scale_groups, kAmxChannels,
+               reinterpret_cast<float*>(panel + layout.header));
+    if (w.has_min) {
+      PackScales(rows.mins.data(), rows.mins.size(), layout.scale_groups, kAmxChannels,
+                 reinterpret_cast<float*>(panel + layout.mins));
+    }
+  }
+
+  // Everything about one call that the inner functions share.
+  struct Context {
+    const GemmCall& call;
+    AmxLayout layout;
+    Source source;
+    bool group128;
+    bool weight_groups;
+    int64_t group_steps;  // k steps per group; all without groups
+    int64_t groups;
+    int64_t chunk_steps;  // k steps per chunk: whole groups, or any number without
+
+    explicit Context(const GemmCall& c)
+        : call(c),
+          layout(*c.weight, Dot::kTileK),
+          source(*c.weight, layout),
+          group128(c.x.spec.format == ActivationFormat::kFp8Group128),
+          weight_groups(c.weight->scales == ScaleLayout::kGroup) {
+      const int64_t size = weight_groups ? c.weight->group_size : (group128 ? 128 : c.weight->k);
+      group_steps = size >= c.weight->k ? layout.steps : size / layout.tile_k;
+      groups = DivUp(layout.steps, group_steps);
+      // B tiles of a chunk take 2 KiB per step and must share L1 with A.
+      const int64_t wanted = Source::kChunkSteps;
+      if (!grouped()) {
+        const int64_t chunks = DivUp(layout.steps, wanted);
+        chunk_steps = DivUp(layout.steps, chunks);
+      } else {
+        const int64_t whole = wanted / group_steps;
+        chunk_steps = group_steps * (whole > 0 ? whole : 1);
+        if (chunk_steps > Source::kChunkSteps) chunk_steps = Source::kChunkSteps;  // one huge group
+      }
+    }
+    bool grouped() const { return group128 || weight_groups; }
+  };
+
+  // total[m] += scale * partial[m] for one group (and the min), in the order of gemm.h.
+  [[gnu::always_inline]] static void AddGroup(const Context& ctx, const std::byte* panel, int64_t g,
+                                              int64_t row, int64_t rows, const std::byte* partial,
+                                              std::byte* total) {
+    const GemmCall& call = ctx.call;
+    const auto* scales = reinterpret_cast<const float*>(panel + ctx.layout.header) + g * kAmxChannels;
+    const auto* mins = reinterpret_cast<const float*>(panel + ctx.layout.mins) + g * kAmxChannels;
+    const __m512 one = _mm512_set1_ps(1.0f);
+    const __m512 scale0 = ctx.weight_groups ? _mm512_load_ps(scales) : one;
+    const __m512 scale1 = ctx.weight_groups ? _mm512_load_ps(scales + 16) : one;
+    const auto value = [](const std::byte* p) {
+      if constexpr (Dot::kInteger) return _mm512_cvtepi32_ps(_mm512_load_si512(p));
+      return _mm512_load_ps(p);
+    };
+    for (int64_t m = 0; m < rows; ++m) {
+      auto* out = reinterpret_cast<float*>(total + m * kAmxRowBytes);
+      __m512 s0 = scale0, s1 = scale1;
+      if (ctx.group128) {
+        const __m512 token =
+            _mm512_set1_ps(call.x.scales[(row + m) * call.x.scales_per_row() + g]);
+        s0 = _mm512_mul_ps(token, s0);
+        s1 = _mm512_mul_ps(token, s1);
+      }
+      __m512 t0 = g == 0 ? _mm512_setzero_ps() : _mm512_load_ps(out);
+      __m512 t1 = g == 0 ? _mm512_setzero_ps() : _mm512_load_ps(out + 16);
+      t0 = _mm512_fmadd_ps(value(partial + m * kAmxRowBytes), s0, t0);
+      t1 = _mm512_fmadd_ps(value(partial + m * kAmxRowBytes + 64), s1, t1);
+      if (call.weight->has_min) {
+        const int64_t at = (row + m) * call.x.sum_groups() + g;
+        const __m512 sum = _mm512_set1_ps(Dot::kInteger ? static_cast<float>(call.x.group_sums[at])
+                                                        : call.x.group_sums_f32[at]);
+        t0 = _mm512_fmadd_ps(sum, _mm512_load_ps(mins), t0);
+        t1 = _mm512_fmadd_ps(sum, _mm512_load_ps(mins + 16), t1);
+      }
+      _mm512_store_ps(out, t0);
+      _mm512_store_ps(out + 16, t1);
+    }
+  }
+
+  // Up to 32 rows against one chunk of one panel; `c` is the block's place in the scratch matrix.
+  template <bool kTwoRowTiles>
+  static void RowBlock(const Context& ctx, const std::byte* panel, const std::byte* tiles,
+                       int64_t step_begin, int64_t step_end, int64_t row, int64_t rows, std::byte* c) {
+    const ActivationView& x = ctx.call.x;
+    TileProduct p;
+    p.a_stride = x.row_stride * Dot::kElementBytes;
+    p.a_step = ctx.layout.tile_k * Dot::kElementBytes;
+    p.a = static_cast<const std::byte*>(x.data) + row * p.a_stride + step_begin * p.a_step;
+    p.b = tiles;
+    p.b_tile = ctx.layout.tile_k * Dot::kElementBytes * 16;
+    if (!ctx.grouped()) {
+      p.steps = step_end - step_begin;
+      p.c = c;
+      p.load_c = step_begin > 0;
+      MultiplyTiles<Dot, kTwoRowTiles>(p);
+      return;
+    }
+    alignas(64) std::byte partial[32 * kAmxRowBytes];
+    for (int64_t step = step_begin; step < step_end;) {
+      const int64_t g = step / ctx.group_steps;
+      const int64_t group_end = (g + 1) * ctx.group_steps;
+      const int64_t end = group_end < step_end ? group_end : step_end;
+      p.steps = end - step;
+      p.c = partial;
+      p.load_c = false;
+      MultiplyTiles<Dot, kTwoRowTiles>(p);
+      AddGroup(ctx, panel, g, row, rows, partial, c);
+      p.a += p.steps * p.a_step;
+      p.b += p.steps * 2 * p.b_tile;
+      step = end;
+    }
+  }
+
+  static void Epilogue(const Context& ctx, const std::byte* panel, int64_t row, int64_t rows, int64_t n,
+                       const std::byte* c) {
+    alignas(64) static constexpr float kOnes[16] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+    const GemmCall& call = ctx.call;
+    const auto* scales = reinterpret_cast<const float*>(panel + ctx.layout.header);
+    const bool token_scaled = call.x.scales != nullptr && !ctx.group128;
+    for (int64_t m = 0; m < rows; ++m) {
+      const float* token = token_scaled ? call.x.scales + row + m : nullptr;
+      for (int v = 0; v < 2; ++v) {
+        const std::byte* at = c + m * kAmxRowBytes + v * 64;
+        const __m512 value = Dot::kInteger && !ctx.grouped()
+                                 ? _mm512_cvtepi32_ps(_mm512_load_si512(at))
+                                 : _mm512_load_ps(at);
+        StoreOutput(call, row + m, n + v * 16, value, token, ctx.weight_groups ? kOnes : scales + v * 16);
+      }
+    }
+  }
+
+  // One panel x one K chunk x all rows of the block [row, row + rows).
+  static void PanelChunk(const Context& ctx, const std::byte* panel, int64_t step_begin, int64_t row,
+                         int64_t rows, int64_t n, std::byte* totals) {
+    alignas(64) std::byte scratch[Source::kScratchBytes];
+    const int64_t steps = ctx.layout.steps;
+    const int64_t step_end = step_begin + ctx.chunk_steps < steps ? step_begin + ctx.chunk_steps : steps;
+    const std::byte* tiles = ctx.source.Tiles(panel, step_begin, step_end - step_begin, scratch);
+    const bool last = step_end == steps;
+    const TileShape full = ctx.source.Shape();
+    int64_t m = 0;
+    for (; m + 32 <= rows; m += 32) {
+      std::byte* c = totals + m * kAmxRowBytes;
+      RowBlock<true>(ctx, panel, tiles, step_begin, step_end, row + m, 32, c);
+      if (last) Epilogue(ctx, panel, row + m, 32, n, c);
+    }
+    const int64_t tail = rows - m;
+    if (tail == 0) return;
+    std::byte* c = totals + m * kAmxRowBytes;
+    if (rows > 32) {
+      TileShape shape = full;
+      shape.rows0 = static_cast<int>(tail < 16 ? tail : 16);
+      shape.rows1 = static_cast<int>(tail - shape.rows0);
+      ConfigureTiles(shape);
+    }
+    if (tail > 16) {
+      RowBlock<true>(ctx, panel, tiles, step_begin, step_end, row + m, tail, c);
+    } else {
+      RowBlock<false>(ctx, panel, tiles, step_begin, step_end, row + m, tail, c);
+    }
+    if (last) Epilogue(ctx, panel, row + m, tail, n, c);
+    if (rows > 32) ConfigureTiles(full);
+  }
+
+  static void RowsAndPanels(const Context& ctx, int64_t row, int64_t rows, int64_t panel_begin,
+                            int64_t panel_end, std::byte* totals) {
+    const auto panel_bytes = static_cast<int64_t>(PanelBytes(*ctx.call.weight));
+    const int64_t row_bytes = ctx.call.x.row_stride * Dot::kElementBytes;
+    const int64_t together = rows * row_bytes > kAmxL2Bytes ? kAmxMaxPanels : 1;
+    const int64_t total_bytes = kAmxMaxRows * kAmxRowBytes;
+    for (int64_t p = panel_begin; p < panel_end; p += together) {
+      const int64_t end = p + together < panel_end ? p + together : panel_end;
+      for (int64_t step = 0; step < ctx.layout.steps; step += ctx.chunk_steps) {
+        for (int64_t q = p; q < end; ++q) {
+          PanelChunk(ctx, ctx.call.packed + q * panel_bytes, step, row, rows, q * kAmxChannels,
+                     totals + (q - p) * total_bytes);
+        }
+      }
+    }
+  }
+
+  static void Run(const GemmCall& call, int64_t panel_begin, int64_t panel_end) {
+    [[maybe_unused]] const typename Source::Mode mode;
+    const Context ctx(call);
+    alignas(64) std::byte totals[kAmxMaxPanels * kAmxMaxRows * kAmxRowBytes];
+    for (int64_t row = 0; row < call.x.rows; row += kAmxMaxRows) {
+      const int64_t rows = call.x.rows - row < kAmxMaxRows ? call.x.rows - row : kAmxMaxRows;
+      TileShape shape = ctx.source.Shape();
+      if (rows < 32) {
+        shape.rows0 = static_cast<int>(rows < 16 ? rows : 16);
+        shape.rows1 = static_cast<int>(rows - shape.rows0);
+      }
+      ConfigureTiles(shape);
+      RowsAndPanels(ctx, row, rows, panel_begin, panel_end, totals);
+    }
+    _tile_release();
+  }
+};
+
+struct NoMode {
+  NoMode() {}
+};
+
+// Sources of tiles. Shape() is that of a full step; StepBytes what a step takes in the panel.
+
+// Codes are the tiles: int8 or bf16.
+template <typename DotType, typename ModeType>
+struct DirectSource {
+  using Dot = DotType;
+  using Mode = ModeType;
+  static constexpr int64_t kChunkSteps = 12;
+  static constexpr int64_t kScratchBytes = 64;
+  int64_t tile_k, codes;
+
+  DirectSource(const WeightSpec&, const AmxLayout& layout) : tile_k(layout.tile_k), codes(layout.codes) {}
+  static int64_t CodesOffset(const WeightSpec&, const AmxLayout& layout) { return layout.codes; }
+  static int64_t StepBytes(const AmxLayout& layout) { return layout.tile_k * Dot::kElementBytes * 32; }
+  TileShape Shape() const {
+    const int bytes = static_cast<int>(tile_k) * Dot::kElementBytes;
+    return {16, 16, bytes, bytes / 4};
+  }
+  const std::byte* Tiles(const std::byte* panel, int64_t step, int64_t, std::byte*) const {
+    return panel + codes + step * tile_k * Dot::kElementBytes * 32;
+  }
+
+  static void Pack(const WeightSpec& w, const WeightRows& rows, std::byte* panel) {
+    Amx<DirectSource>::PackHeader(w, rows, panel);
+    const AmxLayout layout(w, Dot::kTileK);
+    const int64_t row_bytes = w.k * Dot::kElementBytes;
+    const int64_t tile_dwords = layout.tile_k * Dot::kElementBytes / 4;
+    std::byte* out = panel + layout.codes;
+    for (int v = 0; v < 2; ++v) {
+      int64_t next = 0;
+      const auto place = [&](int64_t i) {
+        return out + ((i / tile_dwords * 2 + v) * tile_dwords + i % tile_dwords) * 64;
+      };
+      TransposeRows(rows.codes.data() + v * 16 * row_bytes, row_bytes, [&](int64_t i, __m512i dwords) {
+        _mm512_store_si512(place(i), dwords);
+        next = i + 1;
+      });
+      for (; next < layout.steps * tile_dwords; ++next) {
+        _mm512_store_si512(place(next), _mm512_setzero_si512());
+      }
+    }
+  }
+};
+
+}  // namespace
+}  // namespace octavo
