@@ -90,7 +90,11 @@ int RunCommandLine(int argc, const char* const* argv) {
   app.require_subcommand(1);
   app.footer(kFooter);
   CommandAction action;
-  for (const Command* command : kCommands) {
+  // CLI11 prints groups in the order in which it first meets them.
+  auto commands = kCommands;
+  std::stable_sort(commands.begin(), commands.end(),
+                   [](const Command* a, const Command* b) { return a->group < b->group; });
+  for (const Command* command : commands) {
     CLI::App* sub = app.add_subcommand(command->name, command->description);
     sub->group(kGroupNames[static_cast<size_t>(command->group)]);
     sub->callback([&action, run = command->configure(*sub)] { action = run; });

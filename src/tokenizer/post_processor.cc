@@ -30,6 +30,14 @@ Result<PostProcessor> PostProcessor::Create(const Json* config) {
   return result;
 }
 
+PostProcessor PostProcessor::Around(std::vector<int32_t> prefix, std::vector<int32_t> suffix) {
+  PostProcessor result;
+  result.name_ = "add_bos_token/add_eos_token";
+  result.prefix_ = std::move(prefix);
+  result.suffix_ = std::move(suffix);
+  return result;
+}
+
 Status PostProcessor::Add(const Json& config, int depth) {
   OCTAVO_ASSIGN_OR_RETURN(const std::string type, GetString(config, "type"));
   if (type == "ByteLevel") return Status::Ok();

@@ -51,7 +51,6 @@ inline void ConfigureTiles(const TileShape& shape) {
     config.rows[t] = static_cast<uint8_t>(rows[t]);
     config.bytes_per_row[t] = static_cast<uint16_t>(t == 4 || t == 5 ? shape.a_bytes : 64);
   }
-  asm volatile("" : "+m"(config));  // GCC 12 believes that ldtilecfg reads 8 bytes only
   _tile_loadconfig(&config);
 }
 
@@ -92,7 +91,6 @@ struct TileProduct {
   int64_t steps;
   std::byte* c;        // [rows][32] dwords
   bool load_c;         // continue from c, else from zero
-  int64_t prefetch;    // fetch B this many bytes ahead into L2; 0: not
 };
 
 template <typename Dot, bool kTwoRowTiles>
@@ -117,9 +115,6 @@ template <typename Dot, bool kTwoRowTiles>
   const std::byte* a1 = p.a + 16 * p.a_stride;
   const std::byte* b = p.b;
   for (int64_t s = 0; s < p.steps; ++s) {
-    if (p.prefetch != 0) {
-      for (int64_t i = 0; i < 2 * p.b_tile; i += 64) __builtin_prefetch(b + p.prefetch + i, 0, 2);
-    }
     _tile_loadd(6, b, 64);
     _tile_loadd(4, a, p.a_stride);
     Dot::Dot00();
@@ -160,9 +155,9 @@ struct AmxLayout {
   }
 };
 
-// Whether groups can be cut at k steps and fit a chunk.
+// Whether groups can be cut at k steps.
 inline bool AmxAccepts(const WeightSpec& w) {
-  return w.group_size == 0 || w.group_size >= w.k || (w.group_size % 32 == 0 && w.group_size <= 384);
+  return w.group_size == 0 || w.group_size >= w.k || w.group_size % 32 == 0;
 }
 
 template <typename Source>
@@ -205,14 +200,18 @@ struct Amx {
       const int64_t size = weight_groups ? c.weight->group_size : (group128 ? 128 : c.weight->k);
       group_steps = size >= c.weight->k ? layout.steps : size / layout.tile_k;
       groups = DivUp(layout.steps, group_steps);
-      // B tiles of a chunk share L1 with A: at most kChunkSteps, cut evenly, whole groups.
-      const int64_t unit = groups > 1 ? group_steps : 1;
-      const int64_t chunks = DivUp(layout.steps, Source::kChunkSteps / unit * unit);
-      chunk_steps = RoundUp(DivUp(layout.steps, chunks), unit);
+      // B tiles of a chunk take 2 KiB per step and must share L1 with A.
+      const int64_t wanted = Source::kChunkSteps;
+      if (!grouped()) {
+        const int64_t chunks = DivUp(layout.steps, wanted);
+        chunk_steps = DivUp(layout.steps, chunks);
+      } else {
+        const int64_t whole = wanted / group_steps;
+        chunk_steps = group_steps * (whole > 0 ? whole : 1);
+        if (chunk_steps > Source::kChunkSteps) chunk_steps = Source::kChunkSteps;  // one huge group
+      }
     }
-    // Several groups: each has its own partial sums. A single one is a plain chain, scaled at the end.
-    bool grouped() const { return groups > 1; }
-    bool scales_groups() const { return group128 || weight_groups; }
+    bool grouped() const { return group128 || weight_groups; }
   };
 
   // total[m] += scale * partial[m] for one group (and the min), in the order of gemm.h.
@@ -257,8 +256,7 @@ struct Amx {
   // Up to 32 rows against one chunk of one panel; `c` is the block's place in the scratch matrix.
   template <bool kTwoRowTiles>
   static void RowBlock(const Context& ctx, const std::byte* panel, const std::byte* tiles,
-                       int64_t step_begin, int64_t step_end, int64_t row, int64_t row_in_block,
-                       int64_t rows, std::byte* c) {
+                       int64_t step_begin, int64_t step_end, int64_t row, int64_t rows, std::byte* c) {
     const ActivationView& x = ctx.call.x;
     TileProduct p;
     p.a_stride = x.row_stride * Dot::kElementBytes;
@@ -266,7 +264,6 @@ struct Amx {
     p.a = static_cast<const std::byte*>(x.data) + row * p.a_stride + step_begin * p.a_step;
     p.b = tiles;
     p.b_tile = ctx.layout.tile_k * Dot::kElementBytes * 16;
-    p.prefetch = row_in_block == 0 ? ctx.source.Prefetch(step_end - step_begin) : 0;
     if (!ctx.grouped()) {
       p.steps = step_end - step_begin;
       p.c = c;
@@ -291,17 +288,16 @@ struct Amx {
   }
 
   static void Epilogue(const Context& ctx, const std::byte* panel, int64_t row, int64_t rows, int64_t n,
-                       std::byte* c) {
+                       const std::byte* c) {
     alignas(64) static constexpr float kOnes[16] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
     const GemmCall& call = ctx.call;
     const auto* scales = reinterpret_cast<const float*>(panel + ctx.layout.header);
-    if (ctx.scales_groups() && !ctx.grouped()) AddGroup(ctx, panel, 0, row, rows, c, c);
     const bool token_scaled = call.x.scales != nullptr && !ctx.group128;
     for (int64_t m = 0; m < rows; ++m) {
       const float* token = token_scaled ? call.x.scales + row + m : nullptr;
       for (int v = 0; v < 2; ++v) {
         const std::byte* at = c + m * kAmxRowBytes + v * 64;
-        const __m512 value = Dot::kInteger && !ctx.scales_groups()
+        const __m512 value = Dot::kInteger && !ctx.grouped()
                                  ? _mm512_cvtepi32_ps(_mm512_load_si512(at))
                                  : _mm512_load_ps(at);
         StoreOutput(call, row + m, n + v * 16, value, token, ctx.weight_groups ? kOnes : scales + v * 16);
@@ -321,7 +317,7 @@ struct Amx {
     int64_t m = 0;
     for (; m + 32 <= rows; m += 32) {
       std::byte* c = totals + m * kAmxRowBytes;
-      RowBlock<true>(ctx, panel, tiles, step_begin, step_end, row + m, m, 32, c);
+      RowBlock<true>(ctx, panel, tiles, step_begin, step_end, row + m, 32, c);
       if (last) Epilogue(ctx, panel, row + m, 32, n, c);
     }
     const int64_t tail = rows - m;
@@ -334,9 +330,9 @@ struct Amx {
       ConfigureTiles(shape);
     }
     if (tail > 16) {
-      RowBlock<true>(ctx, panel, tiles, step_begin, step_end, row + m, m, tail, c);
+      RowBlock<true>(ctx, panel, tiles, step_begin, step_end, row + m, tail, c);
     } else {
-      RowBlock<false>(ctx, panel, tiles, step_begin, step_end, row + m, m, tail, c);
+      RowBlock<false>(ctx, panel, tiles, step_begin, step_end, row + m, tail, c);
     }
     if (last) Epilogue(ctx, panel, row + m, tail, n, c);
     if (rows > 32) ConfigureTiles(full);
@@ -350,17 +346,8 @@ struct Amx {
     const int64_t total_bytes = kAmxMaxRows * kAmxRowBytes;
     for (int64_t p = panel_begin; p < panel_end; p += together) {
       const int64_t end = p + together < panel_end ? p + together : panel_end;
-      if constexpr (requires { Source::RunUnfit(ctx.call, ctx.layout, nullptr, 0, 0, 0); }) {
-        for (int64_t q = p; q < end; ++q) {
-          const std::byte* panel = ctx.call.packed + q * panel_bytes;
-          if (!Source::Fits(panel)) Source::RunUnfit(ctx.call, ctx.layout, panel, row, rows, q * kAmxChannels);
-        }
-      }
       for (int64_t step = 0; step < ctx.layout.steps; step += ctx.chunk_steps) {
         for (int64_t q = p; q < end; ++q) {
-          if constexpr (requires { Source::Fits(nullptr); }) {
-            if (!Source::Fits(ctx.call.packed + q * panel_bytes)) continue;
-          }
           PanelChunk(ctx, ctx.call.packed + q * panel_bytes, step, row, rows, q * kAmxChannels,
                      totals + (q - p) * total_bytes);
         }
@@ -408,8 +395,6 @@ struct DirectSource {
     const int bytes = static_cast<int>(tile_k) * Dot::kElementBytes;
     return {16, 16, bytes, bytes / 4};
   }
-  // The first rows of a chunk fetch the next one.
-  int64_t Prefetch(int64_t steps) const { return steps * tile_k * Dot::kElementBytes * 32; }
   const std::byte* Tiles(const std::byte* panel, int64_t step, int64_t, std::byte*) const {
     return panel + codes + step * tile_k * Dot::kElementBytes * 32;
   }

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+// Shared model options and loading for commands that score text.
+#include "cli/model_options.h"
+
+#include <utility>
+
+#include "cli/progress_bar.h"
+#include "models/load_model.h"
+
+namespace octavo {
+
+void AddModelOptions(CLI::App& app, ModelOptions& options) {
+  app.add_option("MODEL", options.model, "Hugging Face folder or GGUF file")->required();
+  app.add_option("--dtype", options.dtype, "Type of unquantized arithmetic")
+      ->check(CLI::IsMember({"float32", "bfloat16"}))
+      ->capture_default_str();
+  app.add_option("--quantization", options.quantization,
+                 "Quantize 16-bit weights while loading: fp8, int8, w4a16, qoq_g128, ...")
+      ->type_name("SCHEME");
+  app.add_option("--lm-head-dtype", options.lm_head_dtype,
+                 "Type of the output projection (default: as in the checkpoint)")
+      ->check(CLI::IsMember({"bf16", "int8", "int4"}));
+  app.add_option("--threads", options.threads, "Compute threads (default: one per CPU)")
+      ->check(CLI::Range(1, 4096));
+}
+
+Result<ScoringModel> LoadForScoring(const ModelOptions& options, int64_t max_tokens) {
+  OCTAVO_ASSIGN_OR_RETURN(const IsaLevel isa, ActiveIsa());
+  const bool f32 = options.dtype == "float32";
+  ProgressBar bar({.label = "load", .unit = ProgressBar::Unit::kBytes});
+  LoadOptions load;
+  load.dtype = f32 ? ComputeDType::kFloat32 : ComputeDType::kBfloat16;
+  load.quantization = options.quantization;
+  load.lm_head_dtype = options.lm_head_dtype;
+  load.max_model_len = max_tokens;
+  load.progress = [&bar](uint64_t done, uint64_t total) { bar.Update(done, total); };
+
+  ScoringModel result;
+  result.pool = std::make_unique<ThreadPool>(options.threads);
+  OCTAVO_ASSIGN_OR_RETURN(auto model, LoadModel(options.model, load, isa, *result.pool));
+  OCTAVO_ASSIGN_OR_RETURN(
+      auto forcing, TeacherForcing::Create(std::move(model), max_tokens,
+                                           f32 ? KvDType::kF32 : KvDType::kBf16, isa, *result.pool));
+  result.forcing = std::make_unique<TeacherForcing>(std::move(forcing));
+  return result;
+}
+
+}  // namespace octavo
