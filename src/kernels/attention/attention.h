@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// Attention over a paged KV cache: page layout, writing K and V, and attending.
+// Attention over a paged KV cache: writing K and V, and attending.
 //
 // Pages and their byte layout are in kv_layout.h.
 //
 // Numerics: K and V are rounded to the KV type and always read back from the page, also for tokens of
 // the same step. Scores in f32; the softmax runs over chunks of 256 tokens at absolute positions with
 // chunk results (max, sum, output) merged in ascending order, so a query row's bits depend on nothing
-// but q, its position and the pages: not on batch, chunked prefill, threads or ISA level. The exact
-// chains are in docs/numerics.md. Slots beyond a query's position never contribute.
+// but q, its position and the pages: not on batch, chunked prefill or threads. All ISA levels give the
+// same bits but kAmx, which sums 32 products at a time (f32 pages: all). The exact chains are in
+// docs/numerics.md. Slots beyond a query's position never contribute.
 // Denormal intermediate results are flushed to zero (as AVX512_BF16 instructions do).
 #pragma once
 

@@ -14,8 +14,8 @@
 namespace octavo {
 
 // Most rows of one tile. A row is one (token, query head) pair of a KV head's group; rows are numbered
-// token * group_size + head. 48 is a multiple of the register tiles' heights.
-inline constexpr int kAttentionTileRows = 48;
+// token * group_size + head. 96 is a multiple of the register tiles' heights (6, 16 and 32).
+inline constexpr int kAttentionTileRows = 96;
 inline constexpr int kAttentionMaxHeadDim = 256;
 inline constexpr size_t kAttentionScratchBytes = 768 * 1024;
 

@@ -31,22 +31,34 @@ inline constexpr int kTileRows = 6;  // rows of a register tile
 struct ChunkGroups {
   const std::byte* k[16];
   const std::byte* v[16];
+  const std::byte* next_k[16];  // what to prefetch: K of the next chunk
   size_t v_stride;
 };
 
-// The working memory of one tile, in AttentionTask::scratch.
-struct alignas(64) TileScratch {
-  float dots[kTileRows * 256];
-  std::byte weights[kTileRows * 256 * 4];
-  ChunkScales scales;
+// What a tile keeps from chunk to chunk; in AttentionTask::scratch.
+struct alignas(64) TileState {
+  ChunkScales scales;  // of the current chunk
   SoftmaxState state[kAttentionTileRows];
   float q_sum[kAttentionTileRows];
-  std::byte q[kAttentionTileRows * kAttentionMaxHeadDim * 4];
+  std::byte q[kAttentionTileRows * kAttentionMaxHeadDim * 4];  // rounded queries
   float o[kAttentionTileRows * kAttentionMaxHeadDim];
   std::byte k[256 * kAttentionMaxHeadDim * 2];  // decoded pages
   std::byte v[256 * kAttentionMaxHeadDim * 2];
 };
+
+// The working memory of register tiles.
+struct alignas(64) TileScratch {
+  TileState tile;
+  float dots[kTileRows * 256];
+  std::byte weights[kTileRows * 256 * 4];
+};
 static_assert(sizeof(TileScratch) <= kAttentionScratchBytes);
+
+// Groups of sixteen tokens [group_begin, group_end) of a chunk; empty where begin >= end.
+struct RowRange {
+  int64_t chunk;
+  int group_begin, group_end;
+};
 
 // acc[m][n] += one step for every row m (operands `stride` bytes apart) and vector n.
 template <class Dot, int kPhase, int MR, int NR, class V>
@@ -76,88 +88,98 @@ template <class Dot, int MR, int NR, class V>
 struct RowBlock {
   const AttentionTask& task;
   TileScratch& scratch;
-  int64_t chunk;
-  int row;                      // first row
-  int group_begin, group_end;   // groups that some of the rows see
-  float* partial;               // the chunk's partial results, or null
+  int row;         // first row
+  RowRange range;  // groups that some of the rows see
+  float* partial;  // the chunk's partial results, or null
 };
 
 // dots[m][token] = q . k for all tokens of the block's groups.
 template <class Dot, int MR>
 inline void DotProducts(const RowBlock& block, const ChunkGroups& groups) {
   using V = typename Dot::V;
-  constexpr int NR = Dot::kVectors;
+  constexpr int NR = Dot::kVectors, kSlabSteps = 16 / Dot::kTokensPerStep;
   const int dims = block.task.layout.padded_head_dim();
   const size_t stride = static_cast<size_t>(dims) * Dot::kOperandBytes;
-  const std::byte* q = block.scratch.q + block.row * stride;
+  const std::byte* q = block.scratch.tile.q + block.row * stride;
   const int steps = dims / Dot::kTokensPerStep;
-  for (int g = block.group_begin; g < block.group_end; g += NR) {
+  for (int g = block.range.group_begin; g < block.range.group_end; g += NR) {
     const std::byte* k[NR];
+    const std::byte* v[NR];
     for (int n = 0; n < NR; ++n) {  // beyond the end: the last group again, results are dropped
-      k[n] = groups.k[g + n < block.group_end ? g + n : block.group_end - 1];
+      const int at = g + n < block.range.group_end ? g + n : block.range.group_end - 1;
+      k[n] = groups.k[at];
+      v[n] = groups.v[at];
     }
     V acc[MR][NR];
     for (int m = 0; m < MR; ++m) {
       for (int n = 0; n < NR; ++n) acc[m][n] = V::Zero();
     }
     for (int i = 0; i < steps; ++i) {
+#pragma GCC unroll 8
+      for (int n = 0; n < NR; ++n) {  // V of the same groups is next
+        _mm_prefetch(v[n] + i / kSlabSteps * groups.v_stride + i % kSlabSteps * 64, _MM_HINT_T1);
+      }
       Step<Dot, MR, NR>(q + i * (Dot::kOperandBytes * Dot::kTokensPerStep), stride, k,
                         static_cast<size_t>(i) * 64, acc);
     }
-    for (int n = 0; n < NR && g + n < block.group_end; ++n) {
+    for (int n = 0; n < NR && g + n < block.range.group_end; ++n) {
       for (int m = 0; m < MR; ++m) acc[m][n].Store(block.scratch.dots + m * 256 + (g + n) * 16);
     }
   }
 }
 
-// What the softmax leaves for the weighted sum of V.
-template <int MR>
-struct RowFactors {
-  MergeFactors merge[MR];
-  float zero_sum[MR];
-  bool visible[MR];
+// What the softmax of one row leaves for the weighted sum of V.
+struct RowFactor {
+  MergeFactors merge = {};
+  float zero_sum = 0;
+  bool visible = false;
 };
 
-// Turns dots into weights (scratch.weights) and brings the rows' states up to date.
-template <class Dot, int MR>
-inline RowFactors<MR> Weights(const RowBlock& block) {
+// Turns a row's dots [256] into weights and brings its state (or partial result) up to date.
+template <class Dot>
+inline RowFactor RowWeights(const AttentionTask& task, const RowRange& range, int row, float* dots,
+                            std::byte* weights, TileState& tile, float* partial) {
   using V = typename Dot::V;
-  const AttentionTask& task = block.task;
-  TileScratch& scratch = block.scratch;
-  const int64_t begin = block.chunk * 256;
-  RowFactors<MR> factors;
-  for (int m = 0; m < MR; ++m) {
-    const int row = block.row + m;
-    const int64_t first = task.FirstVisible(row) - begin, last = task.PositionOf(row) - begin;
-    const RowSoftmax softmax{
-        .score_scale = task.score_scale,
-        .softcap_log2 = task.softcap_log2,
-        .group_begin = block.group_begin,
-        .group_end = block.group_end,
-        .first = static_cast<int>(first > 0 ? first : 0),
-        .last = static_cast<int>(last < 255 ? last : 255),
-        .scales = KvHasScales(task.layout.dtype) ? &scratch.scales : nullptr,
-        .q_sum = scratch.q_sum[row]};
-    std::byte* weights = scratch.weights + m * 256 * Dot::kOperandBytes;
-    const ChunkResult result = SoftmaxRow<V>(
-        softmax, scratch.dots + m * 256, [](V x) { return Dot::Round(x); },
-        [&](int g, V p) { Dot::StoreOperand(p, weights + g * 16 * Dot::kOperandBytes); });
-    factors.zero_sum[m] = result.zero_sum;
-    factors.visible[m] = result.state.max != kMinusInfinity;
-    if (block.partial != nullptr) {
-      block.partial[row] = result.state.max;
-      block.partial[task.row_count + row] = result.state.sum;
-    } else if (factors.visible[m]) {
-      factors.merge[m] = MergeChunk<V>(scratch.state[row], result.state);
-    }
+  const int64_t begin = range.chunk * 256;
+  const int64_t first = task.FirstVisible(row) - begin, last = task.PositionOf(row) - begin;
+  const RowSoftmax softmax{.score_scale = task.score_scale,
+                           .softcap_log2 = task.softcap_log2,
+                           .group_begin = range.group_begin,
+                           .group_end = range.group_end,
+                           .first = static_cast<int>(first > 0 ? first : 0),
+                           .last = static_cast<int>(last < 255 ? last : 255),
+                           .scales = KvHasScales(task.layout.dtype) ? &tile.scales : nullptr,
+                           .q_sum = tile.q_sum[row]};
+  const ChunkResult result = SoftmaxRow<V>(
+      softmax, dots, [](V x) { return Dot::Round(x); },
+      [&](int g, V p) { Dot::StoreOperand(p, weights + g * 16 * Dot::kOperandBytes); });
+  RowFactor factor{.zero_sum = result.zero_sum, .visible = result.state.max != kMinusInfinity};
+  if (partial != nullptr) {
+    partial[row] = result.state.max;
+    partial[task.row_count + row] = result.state.sum;
+  } else if (factor.visible) {
+    factor.merge = MergeChunk<V>(tile.state[row], result.state);
   }
-  return factors;
+  return factor;
+}
+
+// Takes sixteen dims of a row's chunk output, from dim `dim` on.
+template <class V>
+inline void TakeOutput(const AttentionTask& task, const RowFactor& factor, int row, int dim, V o,
+                       TileState& tile, float* partial) {
+  const int at = row * task.layout.padded_head_dim() + dim;
+  o = o - V::Set1(factor.zero_sum);
+  if (partial != nullptr) {
+    o.Store(partial + 2 * task.row_count + at);
+  } else if (factor.visible) {
+    MergeOutput(V::Load(tile.o + at), o, factor.merge).Store(tile.o + at);
+  }
 }
 
 // Adds weights . V for NR slabs of sixteen dims from `slab` on.
 template <class Dot, int MR, int NR>
 inline void WeightedSlabs(const RowBlock& block, const ChunkGroups& groups,
-                          const RowFactors<MR>& factors, int slab) {
+                          const RowFactor (&factors)[MR], int slab) {
   using V = typename Dot::V;
   constexpr int kSteps = 16 / Dot::kTokensPerStep;
   constexpr size_t kStride = 256 * Dot::kOperandBytes;
@@ -165,26 +187,22 @@ inline void WeightedSlabs(const RowBlock& block, const ChunkGroups& groups,
   for (int m = 0; m < MR; ++m) {
     for (int n = 0; n < NR; ++n) acc[m][n] = V::Zero();
   }
-  for (int g = block.group_begin; g < block.group_end; ++g) {
+  for (int g = block.range.group_begin; g < block.range.group_end; ++g) {
     const std::byte* v[NR];
     for (int n = 0; n < NR; ++n) v[n] = groups.v[g] + static_cast<size_t>(slab + n) * groups.v_stride;
     const std::byte* weights = block.scratch.weights + g * 16 * Dot::kOperandBytes;
+    const std::byte* next_k = groups.next_k[g] + slab * (kSteps * 64);
     for (int i = 0; i < kSteps; ++i) {
+#pragma GCC unroll 8
+      for (int n = 0; n < NR; ++n) _mm_prefetch(next_k + (n * kSteps + i) * 64, _MM_HINT_T1);
       Step<Dot, MR, NR>(weights + i * (Dot::kOperandBytes * Dot::kTokensPerStep), kStride, v,
                         static_cast<size_t>(i) * 64, acc);
     }
   }
-  const int dims = block.task.layout.padded_head_dim();
   for (int m = 0; m < MR; ++m) {
-    const int row = block.row + m;
     for (int n = 0; n < NR; ++n) {
-      const int at = row * dims + (slab + n) * 16;
-      const V o = acc[m][n] - V::Set1(factors.zero_sum[m]);
-      if (block.partial != nullptr) {
-        o.Store(block.partial + 2 * block.task.row_count + at);
-      } else if (factors.visible[m]) {
-        MergeOutput(V::Load(block.scratch.o + at), o, factors.merge[m]).Store(block.scratch.o + at);
-      }
+      TakeOutput(block.task, factors[m], block.row + m, (slab + n) * 16, acc[m][n],
+                 block.scratch.tile, block.partial);
     }
   }
 }
@@ -193,7 +211,13 @@ inline void WeightedSlabs(const RowBlock& block, const ChunkGroups& groups,
 template <class Dot, int MR>
 void AttendRows(const RowBlock& block, const ChunkGroups& groups) {
   DotProducts<Dot, MR>(block, groups);
-  const RowFactors<MR> factors = Weights<Dot, MR>(block);
+  RowFactor factors[MR];
+  for (int m = 0; m < MR; ++m) {
+    factors[m] = RowWeights<Dot>(block.task, block.range, block.row + m,
+                                 block.scratch.dots + m * 256,
+                                 block.scratch.weights + m * 256 * Dot::kOperandBytes,
+                                 block.scratch.tile, block.partial);
+  }
   const int slabs = block.task.layout.padded_head_dim() / 16;
   int slab = 0;
   for (; slab + Dot::kVectors <= slabs; slab += Dot::kVectors) {
@@ -205,90 +229,101 @@ void AttendRows(const RowBlock& block, const ChunkGroups& groups) {
   for (; slab < slabs; ++slab) WeightedSlabs<Dot, MR, 1>(block, groups, factors, slab);
 }
 
-// Rounds the tile's queries to operands.
+// Rounds the tile's queries to operands, rows of `dims` elements (zeros beyond head_dim).
 template <class Dot>
-void LoadQueries(const AttentionTask& task, TileScratch& scratch) {
+inline void LoadQueries(const AttentionTask& task, int dims, TileState& tile) {
   using V = typename Dot::V;
-  const int dims = task.layout.padded_head_dim(), head_dim = task.layout.head_dim;
-  std::byte* to = scratch.q;
+  const int head_dim = task.layout.head_dim;
+  std::byte* to = tile.q;
   for (int row = 0; row < task.row_count; ++row) {
     const float* q = task.Q(row);
     V sum = V::Zero();
     for (int d = 0; d < dims; d += 16, to += 16 * Dot::kOperandBytes) {
-      const V x = V::LoadPartial(q + d, head_dim - d < 16 ? head_dim - d : 16);
+      const int lanes = head_dim - d < 16 ? head_dim - d : 16;
+      const V x = lanes > 0 ? V::LoadPartial(q + d, lanes) : V::Zero();
       Dot::StoreOperand(x, to);
       sum = sum + Dot::Round(x);
     }
-    scratch.q_sum[row] = ReduceAdd(sum);
+    tile.q_sum[row] = ReduceAdd(sum);
   }
 }
 
-// Decodes one group's codes: K, and V slab by slab.
-template <class Dot>
-void DecodeGroup(const KvLayout& layout, const std::byte* head, int group_in_block, int group,
-                 TileScratch& scratch) {
-  const int dims = layout.padded_head_dim();
-  const size_t group_bytes = static_cast<size_t>(dims) * 16 * 2;  // decoded
-  const size_t codes = static_cast<size_t>(dims) * 16 * static_cast<size_t>(KvBits(layout.dtype)) / 8;
-  Dot::Decode(layout.dtype, head + static_cast<size_t>(group_in_block) * codes, dims / 2,
-              scratch.k + static_cast<size_t>(group) * group_bytes);
-  const size_t slab_codes = layout.part_bytes() / static_cast<size_t>(dims / 16);
-  const size_t part = codes / static_cast<size_t>(dims / 16);  // of one slab and group
-  for (int slab = 0; slab < dims / 16; ++slab) {
-    Dot::Decode(layout.dtype,
-                head + layout.part_bytes() + static_cast<size_t>(slab) * slab_codes +
-                    static_cast<size_t>(group_in_block) * part,
-                8, scratch.v + static_cast<size_t>(group) * group_bytes + static_cast<size_t>(slab) * 512);
-  }
+// Where a group of sixteen tokens lies: its KV head in its block, and which group of the block it is.
+struct GroupPlace {
+  const std::byte* head;
+  int in_block;
+};
+inline GroupPlace PlaceOf(const AttentionTask& task, int64_t token) {
+  const int block_size = task.layout.block_size;
+  const auto id = static_cast<size_t>(task.block_table[token / block_size]);
+  return {task.head + id * task.block_stride, static_cast<int>(token % block_size) / 16};
+}
+
+// Loads the scales and zeros of one group, if the type has them.
+template <class V>
+inline void LoadScales(const KvLayout& layout, GroupPlace place, int group, ChunkScales& scales) {
   if (!KvHasScales(layout.dtype)) return;
-  using V = typename Dot::V;
-  const std::byte* scales = head + 2 * layout.part_bytes();
-  float* const to[4] = {scratch.scales.k_scale, scratch.scales.k_zero, scratch.scales.v_scale,
-                        scratch.scales.v_zero};
-  for (size_t i = 0; i < 4; ++i) {
-    const std::byte* from = scales + i * layout.scales_bytes() + group_in_block * 32;
-    V::LoadF16(reinterpret_cast<const uint16_t*>(from)).Store(to[i] + group * 16);
+  const std::byte* from = place.head + 2 * layout.part_bytes() + place.in_block * 32;
+  float* const arrays[] = {scales.k_scale, scales.k_zero, scales.v_scale, scales.v_zero};
+  for (float* to : arrays) {
+    V::LoadF16(reinterpret_cast<const uint16_t*>(from)).Store(to + group * 16);
+    from += layout.scales_bytes();
   }
 }
 
-// Finds (and decodes) groups [begin, end) of chunk `chunk`.
+// Decodes the codes of one group, the chunk's number `group`: K, and V slab by slab.
 template <class Dot>
-ChunkGroups FindGroups(const AttentionTask& task, int64_t chunk, int begin, int end,
-                       TileScratch& scratch) {
+void DecodeGroup(const KvLayout& layout, GroupPlace place, int group, TileState& tile) {
+  const auto slabs = static_cast<size_t>(layout.padded_head_dim() / 16);
+  const auto in_block = static_cast<size_t>(place.in_block);
+  // Codes of sixteen tokens and sixteen dims, and of one slab of V in the block.
+  const size_t square = 32 * static_cast<size_t>(KvBits(layout.dtype));
+  const size_t slab_bytes = layout.part_bytes() / slabs;
+  std::byte* k = tile.k + static_cast<size_t>(group) * slabs * 512;
+  std::byte* v = tile.v + static_cast<size_t>(group) * slabs * 512;
+  Dot::Decode(layout.dtype, place.head + in_block * slabs * square, static_cast<int>(slabs) * 8, k);
+  const std::byte* v_codes = place.head + layout.part_bytes() + in_block * square;
+  for (size_t slab = 0; slab < slabs; ++slab) {
+    Dot::Decode(layout.dtype, v_codes + slab * slab_bytes, 8, v + slab * 512);
+  }
+  LoadScales<typename Dot::V>(layout, place, group, tile.scales);
+}
+
+// Finds (and decodes) the groups of a range.
+template <class Dot>
+ChunkGroups FindGroups(const AttentionTask& task, const RowRange& range, TileState& tile) {
   const KvLayout& layout = task.layout;
   const bool direct = layout.dtype == KvDType::kF32 || layout.dtype == KvDType::kBf16;
-  const int per_block = layout.block_size / 16;
   const size_t group_bytes = static_cast<size_t>(layout.padded_head_dim()) * 16 *
                              (layout.dtype == KvDType::kF32 ? 4 : 2);
-  const size_t slab_group_bytes = group_bytes / static_cast<size_t>(layout.padded_head_dim() / 16);
+  const size_t slab_bytes = group_bytes / static_cast<size_t>(layout.padded_head_dim() / 16);
+  const int64_t last_token = task.PositionOf(task.row_count - 1);
   ChunkGroups groups;
-  groups.v_stride = slab_group_bytes * static_cast<size_t>(direct ? per_block : 1);
-  for (int g = begin; g < end; ++g) {
-    const int64_t token = chunk * 256 + g * 16;
-    const auto id = static_cast<size_t>(task.block_table[token / layout.block_size]);
-    const std::byte* head = task.head + id * task.block_stride;
-    const int in_block = static_cast<int>(token % layout.block_size) / 16;
+  groups.v_stride = slab_bytes * static_cast<size_t>(direct ? layout.block_size / 16 : 1);
+  for (int g = range.group_begin; g < range.group_end; ++g) {
+    const int64_t token = range.chunk * 256 + g * 16;
+    const GroupPlace place = PlaceOf(task, token);
     if (direct) {
-      groups.k[g] = head + static_cast<size_t>(in_block) * group_bytes;
-      groups.v[g] = head + layout.part_bytes() + static_cast<size_t>(in_block) * slab_group_bytes;
+      groups.k[g] = place.head + static_cast<size_t>(place.in_block) * group_bytes;
+      groups.v[g] = place.head + layout.part_bytes() + static_cast<size_t>(place.in_block) * slab_bytes;
+      const GroupPlace next = PlaceOf(task, token + 256 <= last_token ? token + 256 : token);
+      groups.next_k[g] = next.head + static_cast<size_t>(next.in_block) * group_bytes;
     } else {
-      DecodeGroup<Dot>(layout, head, in_block, g, scratch);
-      groups.k[g] = scratch.k + static_cast<size_t>(g) * group_bytes;
-      groups.v[g] = scratch.v + static_cast<size_t>(g) * group_bytes;
+      DecodeGroup<Dot>(layout, place, g, tile);
+      groups.k[g] = groups.next_k[g] = tile.k + static_cast<size_t>(g) * group_bytes;
+      groups.v[g] = tile.v + static_cast<size_t>(g) * group_bytes;
     }
   }
   return groups;
 }
 
-// Groups of sixteen tokens of a chunk that some row in [row, row + count) sees; empty: begin >= end.
-struct GroupRange {
-  int begin, end;
-};
-inline GroupRange VisibleGroups(const AttentionTask& task, int64_t chunk, int row, int count) {
+// The groups that some row in [row, row + count) sees.
+inline RowRange VisibleGroups(const AttentionTask& task, int64_t chunk, int row, int count) {
   const int64_t first = task.FirstVisible(row) - chunk * 256;
   const int64_t last = task.PositionOf(row + count - 1) - chunk * 256;
-  if (last < 0 || first > 255) return {0, 0};
-  return {static_cast<int>(first > 0 ? first : 0) / 16, static_cast<int>(last < 255 ? last : 255) / 16 + 1};
+  if (last < 0 || first > 255) return {chunk, 0, 0};
+  return {chunk, static_cast<int>(first > 0 ? first : 0) / 16,
+          static_cast<int>(last < 255 ? last : 255) / 16 + 1};
 }
 
 template <class Dot>
@@ -297,38 +332,43 @@ void AttendChunk(const AttentionTask& task, int64_t chunk, float* partial, TileS
   static constexpr RowsFn kRows[kTileRows] = {AttendRows<Dot, 1>, AttendRows<Dot, 2>,
                                               AttendRows<Dot, 3>, AttendRows<Dot, 4>,
                                               AttendRows<Dot, 5>, AttendRows<Dot, 6>};
-  const GroupRange all = VisibleGroups(task, chunk, 0, task.row_count);
-  const ChunkGroups groups = FindGroups<Dot>(task, chunk, all.begin, all.end, scratch);
+  const RowRange all = VisibleGroups(task, chunk, 0, task.row_count);
+  const ChunkGroups groups = FindGroups<Dot>(task, all, scratch.tile);
   for (int row = 0; row < task.row_count; row += kTileRows) {
     const int count = task.row_count - row < kTileRows ? task.row_count - row : kTileRows;
-    const GroupRange range = VisibleGroups(task, chunk, row, count);
-    if (range.begin < range.end) {
-      kRows[count - 1]({task, scratch, chunk, row, range.begin, range.end, partial}, groups);
+    const RowRange range = VisibleGroups(task, chunk, row, count);
+    if (range.group_begin < range.group_end) {
+      kRows[count - 1]({task, scratch, row, range, partial}, groups);
     } else if (partial != nullptr) {
       for (int m = 0; m < count; ++m) partial[row + m] = kMinusInfinity;
     }
   }
 }
 
-template <class Dot>
-void AttendTileWith(const AttentionTask& task) {
-  using V = typename Dot::V;
-  TileScratch& scratch = *reinterpret_cast<TileScratch*>(task.scratch);
+// Runs chunk(index, partial) over the task's chunks and finishes the rows.
+template <class V, typename Chunk>
+inline void ForEachChunk(const AttentionTask& task, TileState& tile, const Chunk& run) {
   const int dims = task.layout.padded_head_dim();
-  LoadQueries<Dot>(task, scratch);
-  if (task.partials == nullptr) {
-    for (int row = 0; row < task.row_count; ++row) scratch.state[row] = {};
-    for (int i = 0; i < task.row_count * dims; i += 16) V::Zero().Store(scratch.o + i);
-  }
+  for (int row = 0; row < task.row_count; ++row) tile.state[row] = {};
+  for (int i = 0; i < task.row_count * dims; i += 16) V::Zero().Store(tile.o + i);
   float* partial = task.partials;
   for (int64_t chunk = task.chunk_begin; chunk < task.chunk_end; ++chunk) {
-    AttendChunk<Dot>(task, chunk, partial, scratch);
+    run(chunk, partial);
     if (partial != nullptr) partial += task.partial_floats();
   }
   if (task.partials != nullptr) return;
   for (int row = 0; row < task.row_count; ++row) {
-    FinishRow<V>(task, row, scratch.state[row], scratch.o + row * dims);
+    FinishRow<V>(task, row, tile.state[row], tile.o + row * dims);
   }
+}
+
+template <class Dot>
+void AttendTileWith(const AttentionTask& task) {
+  TileScratch& scratch = *reinterpret_cast<TileScratch*>(task.scratch);
+  LoadQueries<Dot>(task, task.layout.padded_head_dim(), scratch.tile);
+  ForEachChunk<typename Dot::V>(task, scratch.tile, [&](int64_t chunk, float* partial) {
+    AttendChunk<Dot>(task, chunk, partial, scratch);
+  });
 }
 
 // AttentionKernel::attend of a level with dot products for f32 pages and for all others.
