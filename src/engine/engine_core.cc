@@ -59,17 +59,26 @@ Sequence& EngineCore::NewSequence(Group& group) {
 void EngineCore::Abort(RequestId id) {
   const auto it = groups_.find(id);
   if (it == groups_.end()) return;
-  Group& group = it->second;
+  AbortGroup(it->second, FinishReason::kAbort, {});
+  groups_.erase(it);
+}
+
+void EngineCore::AbortAll(FinishReason reason, const Status& status) {
+  for (auto& [id, group] : groups_) AbortGroup(group, reason, status);
+  groups_.clear();
+}
+
+void EngineCore::AbortGroup(Group& group, FinishReason reason, const Status& status) {
   for (auto& sequence : group.sequences) scheduler_.Remove(*sequence);
   for (size_t i = 0; i < group.done.size(); ++i) {
     if (group.done[i]) continue;
     ChoiceUpdate update;
-    update.request_id = id;
+    update.request_id = group.request->id;
     update.index = static_cast<int32_t>(i);
-    update.finish_reason = FinishReason::kAbort;
+    update.finish_reason = reason;
+    update.status = status;
     pending_.push_back(std::move(update));
   }
-  groups_.erase(it);
 }
 
 void EngineCore::StopChoice(RequestId id, int32_t index) {

@@ -44,6 +44,9 @@ class EngineCore {
   // Ends all open choices; the next report says so. No effect on unknown requests.
   void Abort(RequestId id);
 
+  // The same for every request, with a reason; `status` goes with kError.
+  void AbortAll(FinishReason reason, const Status& status);
+
   // Ends one choice without a word: the caller has seen its end (a stop string) already.
   void StopChoice(RequestId id, int32_t index);
 
@@ -72,6 +75,7 @@ class EngineCore {
     std::unique_ptr<BeamSearch> beam;
   };
 
+  void AbortGroup(Group& group, FinishReason reason, const Status& status);
   Sequence& NewSequence(Group& group);
   void BuildBatch(const StepPlan& plan);
   void MakeTasks(const StepPlan& plan);

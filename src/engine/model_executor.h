@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+// The executor that computes: a loaded model behind a ModelRunner.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <utility>
+
+#include "engine/executor.h"
+#include "models/model_runner.h"
+
+namespace octavo {
+
+class ModelExecutor final : public Executor {
+ public:
+  ModelExecutor(std::unique_ptr<ModelRunner> runner, ThreadPool& pool)
+      : runner_(std::move(runner)), pool_(pool) {}
+
+  Status Forward(const ForwardBatch& batch) override { return runner_->Forward(batch); }
+  void Logits(std::span<const int64_t> rows, float* logits) override {
+    runner_->Logits(rows, logits);
+  }
+  void CopyBlock(int32_t from, int32_t to) override { runner_->kv().CopyBlock(from, to); }
+  int64_t vocab_size() const override { return runner_->model().config().vocab_size; }
+  ThreadPool& pool() override { return pool_; }
+
+  ModelRunner& runner() { return *runner_; }
+
+ private:
+  std::unique_ptr<ModelRunner> runner_;
+  ThreadPool& pool_;
+};
+
+}  // namespace octavo
