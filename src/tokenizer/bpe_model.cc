@@ -22,6 +22,15 @@ uint64_t PairKey(int32_t left, int32_t right) {
   return (uint64_t{static_cast<uint32_t>(left)} << 32) | static_cast<uint32_t>(right);
 }
 
+constexpr std::string_view kSpaceMark = "\xE2\x96\x81";  // U+2581
+
+// The first "▁" that does not follow another one or begin the text, or the text's end.
+size_t NextWordStart(std::string_view text) {
+  size_t at = 0;
+  while (text.substr(at).starts_with(kSpaceMark)) at += kSpaceMark.size();
+  return std::min(text.find(kSpaceMark, at), text.size());
+}
+
 // Collects unknown symbols so that neighbours can be fused into one.
 class UnknownRun {
  public:
@@ -81,6 +90,15 @@ BpeModel::BpeModel(Vocabulary vocabulary, MergeTable merges, BpeOptions options)
 }
 
 Status BpeModel::Encode(std::string_view piece, std::vector<int32_t>* ids) const {
+  while (options_.splits_at_marks && !piece.empty()) {
+    const size_t cut = NextWordStart(piece);
+    OCTAVO_RETURN_IF_ERROR(EncodeWord(piece.substr(0, cut), ids));
+    piece.remove_prefix(cut);
+  }
+  return piece.empty() ? Status::Ok() : EncodeWord(piece, ids);
+}
+
+Status BpeModel::EncodeWord(std::string_view piece, std::vector<int32_t>* ids) const {
   if (cache_.Lookup(piece, ids)) return Status::Ok();
   const size_t first = ids->size();
   if (options_.ignore_merges) {
@@ -258,6 +276,10 @@ Result<std::unique_ptr<TokenModel>> MakeBpeModel(const Json& config, TokenizerSp
   OCTAVO_ASSIGN_OR_RETURN(options.ignore_merges, GetBoolOr(config, "ignore_merges", false));
   OCTAVO_ASSIGN_OR_RETURN(Vocabulary vocabulary, Vocabulary::Create(std::move(spec->vocab)));
 
+  options.splits_at_marks = !maps_bytes && !options.ignore_merges &&
+                            options.continuing_subword_prefix.empty() &&
+                            options.end_of_word_suffix.empty() &&
+                            vocabulary.Find(kSpaceMark).has_value();
   MergeTable merges(spec->merges.size());
   std::string product;
   for (size_t rank = 0; rank < spec->merges.size(); ++rank) {
@@ -275,6 +297,7 @@ Result<std::unique_ptr<TokenModel>> MakeBpeModel(const Json& config, TokenizerSp
                                   left.substr(0, 100), right.substr(0, 100)));
     }
     merges.Insert(*left_id, *right_id, {static_cast<uint32_t>(rank), *id});
+    options.splits_at_marks = options.splits_at_marks && NextWordStart(product) == product.size();
   }
   return std::unique_ptr<TokenModel>(
       std::make_unique<BpeModel>(std::move(vocabulary), std::move(merges), std::move(options)));

@@ -48,6 +48,9 @@ struct BpeOptions {
   bool byte_fallback = false;
   bool ignore_merges = false;
   bool maps_bytes = false;  // pieces are raw bytes that stand for byte-level characters
+  // No merge joins another character with a "▁" behind it: text can be cut before each first "▁"
+  // without changing the result, which makes words short enough for the cache.
+  bool splits_at_marks = false;
 };
 
 class BpeModel : public TokenModel {
@@ -58,6 +61,7 @@ class BpeModel : public TokenModel {
   Status Encode(std::string_view piece, std::vector<int32_t>* ids) const override;
 
  private:
+  Status EncodeWord(std::string_view word, std::vector<int32_t>* ids) const;
   Status AppendSymbols(std::string_view piece, std::vector<int32_t>* symbols) const;
   Status AppendMappedBytes(std::string_view piece, std::vector<int32_t>* symbols) const;
   void MergeShort(std::vector<int32_t>* symbols) const;

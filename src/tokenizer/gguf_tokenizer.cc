@@ -80,19 +80,11 @@ Json AddedTokensOf(const GgufVocabulary& v) {
   return list;
 }
 
-// BOS and EOS as a TemplateProcessing.
 Json PostProcessorOf(const GgufVocabulary& v, bool bos_default) {
-  Json single = Json::array();
-  Json tokens = Json::object();
-  const auto add = [&](std::string name, bool wanted, std::optional<int64_t> id) {
-    if (!wanted || !id) return;
-    single.push_back({{"SpecialToken", {{"id", name}, {"type_id", 0}}}});
-    tokens[name] = {{"id", name}, {"ids", Json::array({static_cast<uint64_t>(*id)})}};
-  };
-  add("bos", v.add_bos_token.value_or(bos_default), v.bos_token_id);
-  single.push_back({{"Sequence", {{"id", "A"}, {"type_id", 0}}}});
-  add("eos", v.add_eos_token.value_or(false), v.eos_token_id);
-  return {{"type", "TemplateProcessing"}, {"single", single}, {"special_tokens", tokens}};
+  const bool add_bos = v.add_bos_token.value_or(bos_default);
+  const bool add_eos = v.add_eos_token.value_or(false);
+  return MakeBosEosPostProcessor(add_bos ? v.bos_token_id : std::nullopt,
+                                 add_eos ? v.eos_token_id : std::nullopt);
 }
 
 Result<TokenizerSpec> ByteLevelSpec(const GgufVocabulary& v) {

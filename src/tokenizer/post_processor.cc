@@ -32,7 +32,6 @@ Result<PostProcessor> PostProcessor::Create(const Json* config) {
 
 PostProcessor PostProcessor::Around(std::vector<int32_t> prefix, std::vector<int32_t> suffix) {
   PostProcessor result;
-  result.name_ = "add_bos_token/add_eos_token";
   result.prefix_ = std::move(prefix);
   result.suffix_ = std::move(suffix);
   return result;

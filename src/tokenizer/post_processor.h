@@ -18,7 +18,7 @@ class PostProcessor {
   // only: nothing to do here) and Sequences of these; others are refused by name.
   static Result<PostProcessor> Create(const Json* config);
 
-  // Adds `ids` before and after every text.
+  // Adds the given ids before and after every text.
   static PostProcessor Around(std::vector<int32_t> prefix, std::vector<int32_t> suffix);
 
   const std::vector<int32_t>& prefix() const { return prefix_; }

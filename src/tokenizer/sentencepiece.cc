@@ -272,4 +272,30 @@ Result<TokenizerSpec> MakeSentencePieceSpec(SentencePieceModel model) {
   return spec;
 }
 
+Json MakeBosEosPostProcessor(std::optional<int64_t> bos_id, std::optional<int64_t> eos_id) {
+  Json single = Json::array();
+  Json tokens = Json::object();
+  const auto add = [&](const char* name, std::optional<int64_t> id) {
+    if (!id) return;
+    single.push_back({{"SpecialToken", {{"id", name}, {"type_id", 0}}}});
+    tokens[name] = {{"id", name}, {"ids", Json::array({static_cast<uint64_t>(*id)})}};
+  };
+  add("bos", bos_id);
+  single.push_back({{"Sequence", {{"id", "A"}, {"type_id", 0}}}});
+  add("eos", eos_id);
+  return {{"type", "TemplateProcessing"}, {"single", single}, {"special_tokens", tokens}};
+}
+
+Result<std::unique_ptr<Tokenizer>> MakeSentencePieceTokenizer(SentencePieceModel model,
+                                                              bool add_bos, bool add_eos) {
+  const auto wanted = [&](bool add, int32_t id) {
+    const bool exists = id >= 0 && static_cast<size_t>(id) < model.pieces.size();
+    return add && exists ? std::optional<int64_t>(id) : std::nullopt;
+  };
+  const Json post = MakeBosEosPostProcessor(wanted(add_bos, model.bos_id), wanted(add_eos, model.eos_id));
+  OCTAVO_ASSIGN_OR_RETURN(TokenizerSpec spec, MakeSentencePieceSpec(std::move(model)));
+  spec.config["post_processor"] = post;
+  return Tokenizer::FromSpec(std::move(spec));
+}
+
 }  // namespace octavo

@@ -3,11 +3,15 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "base/json.h"
 #include "octavo/status.h"
+#include "tokenizer/tokenizer.h"
 #include "tokenizer/tokenizer_spec.h"
 
 namespace octavo {
@@ -45,5 +49,12 @@ Result<SentencePieceModel> ParseSentencePieceModel(std::string_view bytes);
 // The tokenizer.json that transformers' converter makes of the model: merges derived from the
 // scores, "▁" for spaces, byte fallback. No post-processor: the caller knows whether BOS is added.
 Result<TokenizerSpec> MakeSentencePieceSpec(SentencePieceModel model);
+
+// The tokenizer of a .model file; `add_bos`, `add_eos` as in tokenizer_config.json.
+Result<std::unique_ptr<Tokenizer>> MakeSentencePieceTokenizer(SentencePieceModel model,
+                                                              bool add_bos, bool add_eos);
+
+// A TemplateProcessing that puts the given ids before and after a text.
+Json MakeBosEosPostProcessor(std::optional<int64_t> bos_id, std::optional<int64_t> eos_id);
 
 }  // namespace octavo

@@ -177,6 +177,10 @@ bool Tokenizer::IsSpecial(int32_t id) const {
   return token != nullptr && added_tokens_->IsSpecialContent(*token);
 }
 
+void Tokenizer::SetAffixes(std::vector<int32_t> prefix, std::vector<int32_t> suffix) {
+  *post_processor_ = PostProcessor::Around(std::move(prefix), std::move(suffix));
+}
+
 const std::vector<int32_t>& Tokenizer::prefix_ids() const { return post_processor_->prefix(); }
 const std::vector<int32_t>& Tokenizer::suffix_ids() const { return post_processor_->suffix(); }
 

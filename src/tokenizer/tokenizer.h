@@ -57,6 +57,10 @@ class Tokenizer {
 
   ~Tokenizer();
 
+  // Replaces what the post-processor adds around a text. To be called before the tokenizer is
+  // shared: tokenizer_config.json may overrule tokenizer.json on BOS and EOS.
+  void SetAffixes(std::vector<int32_t> prefix, std::vector<int32_t> suffix);
+
   // Token ids of `text`. Invalid UTF-8 is replaced by U+FFFD first. Added tokens in the text are
   // always recognized, special or not; `add_special_tokens` adds what the post-processor puts around
   // the text (BOS, EOS). Fails only when the model's file lacks an unknown token it needs, or a

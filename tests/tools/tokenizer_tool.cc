@@ -3,18 +3,21 @@
 //   tokenizer_tool tokenize MODEL --ids [--no-special]   < text   prints a JSON array
 //   tokenizer_tool detokenize MODEL                      < array  prints text
 //   tokenizer_tool speed MODEL                           < text   prints load time and MB/s
-// MODEL is a tokenizer.json, or a folder that has one. The subcommands are those of `octavo`.
+// MODEL is a tokenizer.json, or a model folder with any kind of tokenizer file. The subcommands are those of `octavo`.
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <filesystem>
 #include <iostream>
 #include <iterator>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "base/json.h"
 #include "tokenizer/detokenizer.h"
+#include "tokenizer/text_processor.h"
 #include "tokenizer/tokenizer.h"
 
 namespace octavo {
@@ -68,17 +71,25 @@ int Main(const std::vector<std::string>& args) {
     std::cerr << "usage: tokenizer_tool tokenize|detokenize|speed MODEL [--ids] [--no-special]\n";
     return 2;
   }
-  std::string path = args[1];
-  if (std::filesystem::is_directory(path)) path += "/tokenizer.json";
   const auto start = std::chrono::steady_clock::now();
-  const auto tokenizer = Tokenizer::FromFile(path);
+  std::unique_ptr<Tokenizer> own;
+  std::unique_ptr<TextProcessor> model;
+  if (std::filesystem::is_directory(args[1])) {
+    auto loaded = TextProcessor::FromFolder(args[1]);
+    if (!loaded.ok()) return Fail(loaded.status());
+    model = std::move(loaded).value();
+  } else {
+    auto loaded = Tokenizer::FromFile(args[1]);
+    if (!loaded.ok()) return Fail(loaded.status());
+    own = std::move(loaded).value();
+  }
+  const Tokenizer& tokenizer = model != nullptr ? model->tokenizer() : *own;
   const double load_seconds = Seconds(start);
-  if (!tokenizer.ok()) return Fail(tokenizer.status());
   const std::string input(std::istreambuf_iterator<char>(std::cin), {});
   const bool special = std::find(args.begin(), args.end(), "--no-special") == args.end();
-  if (args[0] == "tokenize") return Tokenize(**tokenizer, input, special);
-  if (args[0] == "detokenize") return Detokenize(**tokenizer, input);
-  return Speed(**tokenizer, input, load_seconds);
+  if (args[0] == "tokenize") return Tokenize(tokenizer, input, special);
+  if (args[0] == "detokenize") return Detokenize(tokenizer, input);
+  return Speed(tokenizer, input, load_seconds);
 }
 
 }  // namespace
