@@ -3,7 +3,8 @@
 //
 // A group of K, [D/2][16 tokens][2], and two groups of a slab of V, [16 pairs][16 dims][2], are tiles as
 // they lie in the page, for decode and prefill alike. What does not fit (codes, dims that are not a
-// multiple of 32, blocks of 16) is decoded or copied into full tiles first.
+// multiple of 32, blocks of 16) is unpacked into full tiles: just before its only use where the task has
+// few rows, so that it stays in L1, else once per chunk for all rows.
 //
 // TDPBF16PS sums 32 products of its own order before it adds to the accumulator, so these are the only
 // attention results that differ (in the last bits) from the reference's. They are the same for every
@@ -19,11 +20,13 @@ constexpr int kTileHeight = 16;   // rows of one tile
 constexpr int kBlockRows = 32;    // two tiles share the loads of K and V
 constexpr size_t kTileBytes = 1024;
 
-struct alignas(64) AmxScratch {
+struct AmxScratch {
   TileState tile;
-  float dots[kBlockRows * 256];
-  std::byte weights[kBlockRows * 256 * 2];
-  float output[kBlockRows * 32];
+  alignas(64) float dots[kBlockRows * 256];
+  alignas(64) std::byte weights[kBlockRows * 256 * 2];
+  alignas(64) float output[kBlockRows * 32];
+  alignas(64) std::byte k[2][2 * 16 * kAttentionMaxHeadDim * 2];  // two pairs of groups, used in turn
+  alignas(64) std::byte v[4][2 * kTileBytes];                     // two slabs of a pair
 };
 static_assert(sizeof(AmxScratch) <= kAttentionScratchBytes);
 
@@ -35,17 +38,44 @@ struct alignas(64) TileConfig {
   uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
 };
 
-// Tiles of one chunk. Token pairs of groups (2 p, 2 p + 1) are "pairs": a tile of V holds 32 tokens.
+// One chunk. Groups 2 p and 2 p + 1 are pair p: a tile of V holds the 32 tokens of a pair.
 struct ChunkTiles {
-  const std::byte* k[16];       // [dims / 32] tiles of a group
-  const std::byte* v[8];        // slab 0 of a pair
-  const std::byte* next_k[16];  // to prefetch
-  size_t v_stride;              // bytes between slabs
+  ChunkPlaces places;        // a group without place counts as zeros
+  const KvCodeTable* table;  // null: bf16
+  size_t k_vectors;          // of a group
+  size_t k_bytes;            // of an unpacked group: dims / 32 tiles, rounded up
+  // Tiles; null where they are unpacked at their use.
+  const std::byte* k[16];
+  const std::byte* v[8];  // slab 0
+  size_t v_stride;        // between slabs
 };
 
-void PrefetchTile(const std::byte* p) {
-#pragma GCC unroll 16
-  for (size_t i = 0; i < kTileBytes; i += 64) _mm_prefetch(p + i, _MM_HINT_T1);
+// `vectors` vectors of bf16 pairs from codes (null: zeros). No table: the codes are bf16 themselves.
+[[gnu::always_inline]] inline void Unpack(const KvCodeTable* table, const std::byte* codes,
+                                          size_t vectors, std::byte* to) {
+  if (codes != nullptr && table != nullptr) {
+    DotBf16Native::Decode(*table, codes, static_cast<int>(vectors), to);
+    return;
+  }
+  for (size_t i = 0; i < vectors * 64; i += 64) {
+    _mm512_store_si512(to + i, codes != nullptr ? _mm512_loadu_si512(codes + i) : _mm512_setzero_si512());
+  }
+}
+
+// A group of K with zeros up to a multiple of 32 dims.
+inline void UnpackK(const ChunkTiles& tiles, int group, std::byte* to) {
+  Unpack(tiles.table, tiles.places.k[group], tiles.k_vectors, to);
+  Unpack(nullptr, nullptr, tiles.k_bytes / 64 - tiles.k_vectors, to + tiles.k_vectors * 64);
+}
+
+// One slab of a pair: a tile of V.
+inline void UnpackV(const ChunkTiles& tiles, int group, int slab, std::byte* to) {
+  const size_t at = static_cast<size_t>(slab) * tiles.places.v_stride;
+  const std::byte* first = tiles.places.v[group];
+  const std::byte* second = tiles.places.v[group + 1];
+  if (second == first + tiles.places.square_bytes) return Unpack(tiles.table, first + at, 16, to);
+  Unpack(tiles.table, first == nullptr ? first : first + at, 8, to);
+  Unpack(tiles.table, second == nullptr ? second : second + at, 8, to + 512);
 }
 
 // Results of tiles 0..3 (row tile, column tile) to a row-major matrix.
@@ -90,7 +120,7 @@ struct AmxBlock {
   int row, count;
   RowRange range;  // whole pairs
   float* partial;
-  bool prefetch;  // the first rows bring the data for all
+  bool prefetch;
 };
 
 template <bool kTwoRowTiles>
@@ -98,14 +128,22 @@ void AmxDots(const AmxBlock& block, const ChunkTiles& tiles, int steps) {
   const size_t stride = static_cast<size_t>(steps) * 64;
   const std::byte* q = block.scratch.tile.q + static_cast<size_t>(block.row) * stride;
   for (int g = block.range.group_begin; g < block.range.group_end; g += 2) {
+    const std::byte* k[2] = {tiles.k[g], tiles.k[g + 1]};
+    if (k[0] == nullptr) {
+      std::byte* unpacked = block.scratch.k[g / 2 % 2];
+      UnpackK(tiles, g, unpacked);
+      UnpackK(tiles, g + 1, unpacked + tiles.k_bytes);
+      k[0] = unpacked, k[1] = unpacked + tiles.k_bytes;
+    }
     ZeroTiles();
     for (int i = 0; i < steps; ++i) {
-      if (block.prefetch) {
-        PrefetchTile(tiles.v[g / 2] + static_cast<size_t>(2 * i) * tiles.v_stride);
-        PrefetchTile(tiles.v[g / 2] + static_cast<size_t>(2 * i + 1) * tiles.v_stride);
+      for (int n = 0; n < 2 && block.prefetch; ++n) {  // V of these groups is used next
+        const std::byte* v = tiles.places.v[g + n] + static_cast<size_t>(2 * i) * tiles.places.v_stride;
+        Prefetch(v, tiles.places.square_bytes);
+        Prefetch(v + tiles.places.v_stride, tiles.places.square_bytes);
       }
       const size_t at = static_cast<size_t>(i) * kTileBytes;
-      TileStep<kTwoRowTiles>(q + i * 64, stride, tiles.k[g] + at, tiles.k[g + 1] + at);
+      TileStep<kTwoRowTiles>(q + i * 64, stride, k[0] + at, k[1] + at);
     }
     StoreTiles<kTwoRowTiles>(block.scratch.dots + g * 16, 256);
   }
@@ -115,16 +153,22 @@ template <bool kTwoRowTiles>
 void AmxOutput(const AmxBlock& block, const ChunkTiles& tiles, int slabs, const RowFactor* factors) {
   constexpr size_t kStride = 256 * 2;
   for (int slab = 0; slab < slabs; slab += 2) {
-    const size_t first = static_cast<size_t>(slab) * tiles.v_stride;
-    const size_t second = slab + 1 < slabs ? first + tiles.v_stride : first;  // the latter is dropped
+    const int second = slab + 1 < slabs ? slab + 1 : slab;  // its results are dropped then
     ZeroTiles();
     for (int g = block.range.group_begin; g < block.range.group_end; g += 2) {
-      if (block.prefetch) {
-        PrefetchTile(tiles.next_k[g] + static_cast<size_t>(slab / 2) * kTileBytes);
-        PrefetchTile(tiles.next_k[g + 1] + static_cast<size_t>(slab / 2) * kTileBytes);
+      for (int n = 0; n < 2 && block.prefetch; ++n) {
+        Prefetch(tiles.places.next_k[g + n] + static_cast<size_t>(slab) * tiles.places.square_bytes,
+                 2 * tiles.places.square_bytes);
       }
-      const std::byte* v = tiles.v[g / 2];
-      TileStep<kTwoRowTiles>(block.scratch.weights + g * 32, kStride, v + first, v + second);
+      const std::byte* v0 = tiles.v[g / 2] + static_cast<size_t>(slab) * tiles.v_stride;
+      const std::byte* v1 = tiles.v[g / 2] + static_cast<size_t>(second) * tiles.v_stride;
+      if (tiles.v[g / 2] == nullptr) {
+        std::byte* unpacked = block.scratch.v[g / 2 % 4];
+        UnpackV(tiles, g, slab, unpacked);
+        UnpackV(tiles, g, second, unpacked + kTileBytes);
+        v0 = unpacked, v1 = unpacked + kTileBytes;
+      }
+      TileStep<kTwoRowTiles>(block.scratch.weights + g * 32, kStride, v0, v1);
     }
     StoreTiles<kTwoRowTiles>(block.scratch.output, 32);
     for (int m = 0; m < block.count; ++m) {
@@ -151,80 +195,39 @@ void AmxRows(const AmxBlock& block, const ChunkTiles& tiles) {
   AmxOutput<kTwoRowTiles>(block, tiles, dims / 16, factors);
 }
 
-// bf16 words of a group, decoded or copied: K rows up to a multiple of 32 dims (zeros), V as the half
-// of its pair's tiles.
-void UnpackGroup(const KvLayout& layout, GroupPlace place, int group, size_t k_bytes, TileState& tile) {
-  const auto slabs = static_cast<size_t>(layout.padded_head_dim() / 16);
-  const auto in_block = static_cast<size_t>(place.in_block);
-  const size_t square = 32 * static_cast<size_t>(KvBits(layout.dtype));  // sixteen tokens by sixteen dims
-  const size_t slab_bytes = layout.part_bytes() / slabs;
-  const auto unpack = [&](const std::byte* from, size_t vectors, std::byte* to) {
-    if (layout.dtype != KvDType::kBf16) {
-      DotBf16Native::Decode(layout.dtype, from, static_cast<int>(vectors), to);
-      return;
-    }
-    for (size_t i = 0; i < vectors * 64; i += 64) _mm512_store_si512(to + i, _mm512_loadu_si512(from + i));
-  };
-  std::byte* k = tile.k + static_cast<size_t>(group) * k_bytes;
-  unpack(place.head + in_block * slabs * square, slabs * 8, k);
-  for (size_t i = slabs * 512; i < k_bytes; i += 64) _mm512_store_si512(k + i, _mm512_setzero_si512());
-  std::byte* v = tile.v + static_cast<size_t>(group / 2) * slabs * kTileBytes + group % 2 * 512;
-  const std::byte* v_codes = place.head + layout.part_bytes() + in_block * square;
-  for (size_t slab = 0; slab < slabs; ++slab) unpack(v_codes + slab * slab_bytes, 8, v + slab * kTileBytes);
-  LoadScales<F32x16>(layout, place, group, tile.scales);
-}
-
-// Whether tiles are read from the page.
-bool IsDirect(const KvLayout& layout) {
-  return layout.dtype == KvDType::kBf16 && layout.padded_head_dim() % 32 == 0 && layout.block_size >= 32;
-}
-
-// A group that does not exist (an odd last one in blocks of 16): all its weights are zero.
-void ZeroGroup(const KvLayout& layout, int group, size_t k_bytes, TileState& tile) {
-  const auto slabs = static_cast<size_t>(layout.padded_head_dim() / 16);
-  const __m512i zero = _mm512_setzero_si512();
-  std::byte* k = tile.k + static_cast<size_t>(group) * k_bytes;
-  for (size_t i = 0; i < k_bytes; i += 64) _mm512_store_si512(k + i, zero);
-  std::byte* v = tile.v + static_cast<size_t>(group / 2) * slabs * kTileBytes + group % 2 * 512;
-  for (size_t i = 0; i < slabs * 512; i += 64) {
-    _mm512_store_si512(v + i / 512 * kTileBytes + i % 512, zero);
-  }
-  for (float* to : {tile.scales.k_scale, tile.scales.k_zero, tile.scales.v_scale, tile.scales.v_zero}) {
-    F32x16::Zero().Store(to + group * 16);
-  }
-}
-
-ChunkTiles FindTiles(const AttentionTask& task, const RowRange& range, TileState& tile) {
+// Finds the groups of a range and their tiles; unpacks them all if `ahead`.
+ChunkTiles FindTiles(const AttentionTask& task, const RowRange& range, bool ahead, TileState& tile) {
   const KvLayout& layout = task.layout;
   const auto slabs = static_cast<size_t>(layout.padded_head_dim() / 16);
-  const size_t k_bytes = (slabs + 1) / 2 * kTileBytes;
-  const int64_t last_token = task.PositionOf(task.row_count - 1);
-  const bool direct = IsDirect(layout);
+  const bool direct =
+      layout.dtype == KvDType::kBf16 && layout.padded_head_dim() % 32 == 0 && layout.block_size >= 32;
   ChunkTiles tiles;
-  tiles.v_stride = direct ? static_cast<size_t>(layout.block_size) * 32 : kTileBytes;
+  tiles.places = FindPlaces<F32x16>(task, range, tile);
+  tiles.table = layout.dtype == KvDType::kBf16 ? nullptr : tile.table;
+  tiles.k_vectors = slabs * 8;
+  tiles.k_bytes = (slabs + 1) / 2 * kTileBytes;
+  tiles.v_stride = direct ? tiles.places.v_stride : kTileBytes;
   for (int g = range.group_begin; g < range.group_end; ++g) {
-    const int64_t token = range.chunk * 256 + g * 16;
-    if (direct) {
-      const GroupPlace place = PlaceOf(task, token);
-      const GroupPlace next = PlaceOf(task, token + 256 <= last_token ? token + 256 : token);
-      tiles.k[g] = place.head + static_cast<size_t>(place.in_block) * k_bytes;
-      tiles.next_k[g] = next.head + static_cast<size_t>(next.in_block) * k_bytes;
-      if (g % 2 == 0) tiles.v[g / 2] = place.head + layout.part_bytes() + place.in_block * 512;
-      continue;
+    tiles.k[g] = direct ? tiles.places.k[g] : nullptr;
+    if (g % 2 == 0) tiles.v[g / 2] = direct ? tiles.places.v[g] : nullptr;
+  }
+  for (int g = range.group_begin; g < range.group_end && ahead && !direct; g += 2) {
+    for (int n = g; n < g + 2; ++n) {
+      std::byte* k = tile.k + static_cast<size_t>(n) * tiles.k_bytes;
+      UnpackK(tiles, n, k);
+      tiles.k[n] = k;
     }
-    if (layout.block_size >= 32 || token <= last_token) {
-      UnpackGroup(layout, PlaceOf(task, token), g, k_bytes, tile);
-    } else {
-      ZeroGroup(layout, g, k_bytes, tile);
+    std::byte* v = tile.v + static_cast<size_t>(g / 2) * slabs * kTileBytes;
+    for (size_t slab = 0; slab < slabs; ++slab) {
+      UnpackV(tiles, g, static_cast<int>(slab), v + slab * kTileBytes);
     }
-    tiles.k[g] = tiles.next_k[g] = tile.k + static_cast<size_t>(g) * k_bytes;
-    tiles.v[g / 2] = tile.v + static_cast<size_t>(g / 2) * slabs * kTileBytes;
+    tiles.v[g / 2] = v;
   }
   return tiles;
 }
 
-// The range in whole pairs. The added groups lie in the same blocks of at least 32 tokens, or FindTiles
-// fills them with zeros.
+// The range in whole pairs. The added groups lie in the same blocks of at least 32 tokens, or count as
+// zeros.
 RowRange WholePairs(RowRange range) {
   range.group_begin = range.group_begin / 2 * 2;
   range.group_end = (range.group_end + 1) / 2 * 2;
@@ -233,13 +236,15 @@ RowRange WholePairs(RowRange range) {
 
 void AmxChunk(const AttentionTask& task, int64_t chunk, float* partial, AmxScratch& scratch) {
   const RowRange all = WholePairs(VisibleGroups(task, chunk, 0, task.row_count));
-  const ChunkTiles tiles = FindTiles(task, all, scratch.tile);
-  const bool direct = IsDirect(task.layout);
+  const bool ahead = task.row_count > kBlockRows;
+  const ChunkTiles tiles = FindTiles(task, all, ahead, scratch.tile);
+  // Few rows: waiting for memory is what takes the time. (Blocks of 16 may lack the last group.)
+  const bool prefetch = !ahead && task.layout.block_size >= 32;
   for (int row = 0; row < task.row_count; row += kBlockRows) {
     const int count = task.row_count - row < kBlockRows ? task.row_count - row : kBlockRows;
     const RowRange range = WholePairs(VisibleGroups(task, chunk, row, count));
     if (range.group_begin < range.group_end) {
-      const AmxBlock block{task, scratch, row, count, range, partial, direct && row == 0};
+      const AmxBlock block{task, scratch, row, count, range, partial, prefetch};
       count > kTileHeight ? AmxRows<true>(block, tiles) : AmxRows<false>(block, tiles);
     } else if (partial != nullptr) {
       for (int m = 0; m < count; ++m) partial[row + m] = kMinusInfinity;
@@ -250,7 +255,7 @@ void AmxChunk(const AttentionTask& task, int64_t chunk, float* partial, AmxScrat
 void AttendAmx(const AttentionTask& task) {
   if (task.layout.dtype == KvDType::kF32) return AttendTileWith<DotF32>(task);
   AmxScratch& scratch = *reinterpret_cast<AmxScratch*>(task.scratch);
-  LoadQueries<DotBf16Native>(task, (task.layout.head_dim + 31) / 32 * 32, scratch.tile);
+  StartTile<DotBf16Native>(task, (task.layout.head_dim + 31) / 32 * 32, scratch.tile);
   const TileConfig config;
   _tile_loadconfig(&config);
   ForEachChunk<F32x16>(task, scratch.tile, [&](int64_t chunk, float* partial) {

@@ -51,10 +51,11 @@ class Batch {
       for (int64_t b = 0; b * shape.block_size < n; ++b) ids.push_back(static_cast<int32_t>(ids.size()));
     }
     std::shuffle(ids.begin(), ids.end(), std::mt19937(7));
-    pool_.assign(layout_.page_bytes() * ids.size() + 64, std::byte{dirt});
+    pool_.assign(layout_.page_bytes() * (ids.size() + 1) + 64, std::byte{dirt});
     pages_ = {.base = pool_.data() + 64 - reinterpret_cast<uintptr_t>(pool_.data()) % 64,
               .block_stride = layout_.page_bytes(), .k_scale = 1.0f, .v_scale = 1.0f};
     if (shape.dtype == KvDType::kFp8E4M3) pages_.k_scale = 0.25f, pages_.v_scale = 0.5f;
+    freed_block_ = static_cast<int32_t>(ids.size());
     auto next = ids.begin();
     for (size_t s = 0; s < lengths_.size(); ++s) {
       const int64_t n = lengths_[s];
@@ -104,6 +105,13 @@ class Batch {
         to.push_back(std::min(at + chunk, n));
       }
       Step(from, to, isa, pool);
+    }
+  }
+
+  // Points the table of sequence s to a block of former contents where all tokens lie before `token`.
+  void FreeBlocksBefore(size_t s, int64_t token) {
+    for (int64_t b = 0; (b + 1) * shape_.block_size <= token; ++b) {
+      tables_[s][static_cast<size_t>(b)] = freed_block_;
     }
   }
 
@@ -198,6 +206,7 @@ class Batch {
   std::vector<std::byte> pool_;
   KvPages pages_;
   std::vector<std::vector<int32_t>> tables_;
+  int32_t freed_block_ = 0;  // never written
   std::vector<std::vector<float>> q_, k_, v_, out_;
 };
 
@@ -363,6 +372,23 @@ TEST(AttentionTest, ReusedBlocksLeakNothing) {
         dirty.Run(5, DetectedIsa(), pool);
         ExpectEqualBits(dirty.out(0), clean.out(0), Describe(shape));
       }
+    }
+  }
+}
+
+TEST(AttentionTest, BlocksThatLeftTheWindowAreNotRead) {
+  ThreadPool pool(1);
+  constexpr int64_t kLength = 330, kStep = 7;
+  for (const int block_size : {16, 32, 64}) {
+    for (const KvDType dtype : kAllTypes) {
+      const Shape shape{.dtype = dtype, .block_size = block_size, .window = 40};
+      Batch kept(shape, {kLength}), freed(shape, {kLength});
+      kept.Run(kLength, DetectedIsa(), pool);
+      for (int64_t at = 0; at < kLength; at += kStep) {
+        freed.FreeBlocksBefore(0, at - shape.window + 1);
+        freed.Step({at}, {std::min(at + kStep, kLength)}, DetectedIsa(), pool);
+      }
+      ExpectEqualBits(freed.out(0), kept.out(0), Describe(shape));
     }
   }
 }

@@ -15,42 +15,58 @@
 //   LoadB<phase>(p), LoadA<phase>(p), Step(acc, a, b)
 //   Round(v)          v as the operand that StoreOperand stores
 //   StoreOperand(v, p)
-//   Decode(dtype, from, count, to)   codes to vectors of bf16 pairs
+//   Decode(table, from, count, to)   codes to vectors of bf16 pairs
 #pragma once
 
 #include <immintrin.h>
 
+#include "kernels/attention/kv_tables.h"
 #include "kernels/attention/softmax-inl.h"
 
 namespace octavo {
 
 inline constexpr int kTileRows = 6;  // rows of a register tile
 
-// Groups of sixteen tokens of one chunk, as bf16 or f32 vectors. In V consecutive slabs of sixteen dims
-// are v_stride bytes apart.
+// Where the groups of sixteen tokens of one chunk lie in their pages.
+struct ChunkPlaces {
+  const std::byte* k[16];
+  const std::byte* v[16];       // slab 0 (dims 0..15); null: the group does not exist
+  const std::byte* next_k[16];  // of the next chunk, to prefetch
+  size_t square_bytes;          // sixteen tokens by sixteen dims
+  size_t v_stride;              // between slabs of V
+};
+
+// The same as f32 or bf16 vectors. Null pointers: to be decoded at their use.
 struct ChunkGroups {
+  ChunkPlaces places;
   const std::byte* k[16];
   const std::byte* v[16];
-  const std::byte* next_k[16];  // what to prefetch: K of the next chunk
   size_t v_stride;
 };
 
+inline void Prefetch(const std::byte* p, size_t bytes) {
+  for (size_t i = 0; i < bytes; i += 64) _mm_prefetch(p + i, _MM_HINT_T1);
+}
+
 // What a tile keeps from chunk to chunk; in AttentionTask::scratch.
-struct alignas(64) TileState {
-  ChunkScales scales;  // of the current chunk
+struct TileState {
+  const KvCodeTable* table;  // numbers of the codes
   SoftmaxState state[kAttentionTileRows];
   float q_sum[kAttentionTileRows];
-  std::byte q[kAttentionTileRows * kAttentionMaxHeadDim * 4];  // rounded queries
-  float o[kAttentionTileRows * kAttentionMaxHeadDim];
-  std::byte k[256 * kAttentionMaxHeadDim * 2];  // decoded pages
-  std::byte v[256 * kAttentionMaxHeadDim * 2];
+  alignas(64) ChunkScales scales;  // of the current chunk
+  alignas(64) std::byte q[kAttentionTileRows * kAttentionMaxHeadDim * 4];  // rounded queries
+  alignas(64) float o[kAttentionTileRows * kAttentionMaxHeadDim];
+  alignas(64) std::byte k[256 * kAttentionMaxHeadDim * 2];  // decoded pages
+  alignas(64) std::byte v[256 * kAttentionMaxHeadDim * 2];
 };
 
 // The working memory of register tiles.
-struct alignas(64) TileScratch {
+struct TileScratch {
   TileState tile;
-  float dots[kTileRows * 256];
-  std::byte weights[kTileRows * 256 * 4];
+  alignas(64) float dots[kTileRows * 256];
+  alignas(64) std::byte weights[kTileRows * 256 * 4];
+  alignas(64) std::byte k[4 * 16 * kAttentionMaxHeadDim * 2];  // groups decoded at their use
+  alignas(64) std::byte v[2][4 * 512];                         // slabs, used in turn
 };
 static_assert(sizeof(TileScratch) <= kAttentionScratchBytes);
 
@@ -104,11 +120,21 @@ inline void DotProducts(const RowBlock& block, const ChunkGroups& groups) {
   const int steps = dims / Dot::kTokensPerStep;
   for (int g = block.range.group_begin; g < block.range.group_end; g += NR) {
     const std::byte* k[NR];
-    const std::byte* v[NR];
+    const std::byte* v[NR];  // to prefetch
     for (int n = 0; n < NR; ++n) {  // beyond the end: the last group again, results are dropped
       const int at = g + n < block.range.group_end ? g + n : block.range.group_end - 1;
       k[n] = groups.k[at];
       v[n] = groups.v[at];
+      if (k[n] != nullptr) continue;
+      std::byte* decoded = block.scratch.k + n * dims * 32;
+      if (at == g + n) {
+        for (int slab = 0; slab < dims / 16; ++slab) {
+          Prefetch(groups.places.v[at] + static_cast<size_t>(slab) * groups.places.v_stride,
+                   groups.places.square_bytes);
+        }
+        Dot::Decode(*block.scratch.tile.table, groups.places.k[at], dims / 2, decoded);
+      }
+      k[n] = v[n] = decoded;
     }
     V acc[MR][NR];
     for (int m = 0; m < MR; ++m) {
@@ -189,12 +215,21 @@ inline void WeightedSlabs(const RowBlock& block, const ChunkGroups& groups,
   }
   for (int g = block.range.group_begin; g < block.range.group_end; ++g) {
     const std::byte* v[NR];
-    for (int n = 0; n < NR; ++n) v[n] = groups.v[g] + static_cast<size_t>(slab + n) * groups.v_stride;
+    if (groups.v[g] != nullptr) {
+      for (int n = 0; n < NR; ++n) v[n] = groups.v[g] + static_cast<size_t>(slab + n) * groups.v_stride;
+    } else {
+      const ChunkPlaces& places = groups.places;
+      for (int n = 0; n < NR; ++n) {
+        std::byte* decoded = block.scratch.v[g % 2] + n * 512;
+        Dot::Decode(*block.scratch.tile.table,
+                    places.v[g] + static_cast<size_t>(slab + n) * places.v_stride, 8, decoded);
+        v[n] = decoded;
+      }
+    }
     const std::byte* weights = block.scratch.weights + g * 16 * Dot::kOperandBytes;
-    const std::byte* next_k = groups.next_k[g] + slab * (kSteps * 64);
+    Prefetch(groups.places.next_k[g] + static_cast<size_t>(slab) * groups.places.square_bytes,
+             NR * groups.places.square_bytes);
     for (int i = 0; i < kSteps; ++i) {
-#pragma GCC unroll 8
-      for (int n = 0; n < NR; ++n) _mm_prefetch(next_k + (n * kSteps + i) * 64, _MM_HINT_T1);
       Step<Dot, MR, NR>(weights + i * (Dot::kOperandBytes * Dot::kTokensPerStep), kStride, v,
                         static_cast<size_t>(i) * 64, acc);
     }
@@ -229,11 +264,12 @@ void AttendRows(const RowBlock& block, const ChunkGroups& groups) {
   for (; slab < slabs; ++slab) WeightedSlabs<Dot, MR, 1>(block, groups, factors, slab);
 }
 
-// Rounds the tile's queries to operands, rows of `dims` elements (zeros beyond head_dim).
+// Starts a tile: rounds its queries to operands, rows of `dims` elements (zeros beyond head_dim).
 template <class Dot>
-inline void LoadQueries(const AttentionTask& task, int dims, TileState& tile) {
+inline void StartTile(const AttentionTask& task, int dims, TileState& tile) {
   using V = typename Dot::V;
   const int head_dim = task.layout.head_dim;
+  tile.table = &KvCodeTableOf(task.layout.dtype);
   std::byte* to = tile.q;
   for (int row = 0; row < task.row_count; ++row) {
     const float* q = task.Q(row);
@@ -271,48 +307,73 @@ inline void LoadScales(const KvLayout& layout, GroupPlace place, int group, Chun
   }
 }
 
-// Decodes the codes of one group, the chunk's number `group`: K, and V slab by slab.
-template <class Dot>
-void DecodeGroup(const KvLayout& layout, GroupPlace place, int group, TileState& tile) {
-  const auto slabs = static_cast<size_t>(layout.padded_head_dim() / 16);
-  const auto in_block = static_cast<size_t>(place.in_block);
-  // Codes of sixteen tokens and sixteen dims, and of one slab of V in the block.
-  const size_t square = 32 * static_cast<size_t>(KvBits(layout.dtype));
-  const size_t slab_bytes = layout.part_bytes() / slabs;
-  std::byte* k = tile.k + static_cast<size_t>(group) * slabs * 512;
-  std::byte* v = tile.v + static_cast<size_t>(group) * slabs * 512;
-  Dot::Decode(layout.dtype, place.head + in_block * slabs * square, static_cast<int>(slabs) * 8, k);
-  const std::byte* v_codes = place.head + layout.part_bytes() + in_block * square;
-  for (size_t slab = 0; slab < slabs; ++slab) {
-    Dot::Decode(layout.dtype, v_codes + slab * slab_bytes, 8, v + slab * 512);
-  }
-  LoadScales<typename Dot::V>(layout, place, group, tile.scales);
+// A weight of zero times a scale must stay zero.
+template <class V>
+inline void ZeroScales(const KvLayout& layout, int group, ChunkScales& scales) {
+  if (!KvHasScales(layout.dtype)) return;
+  V::Zero().Store(scales.k_scale + group * 16);
+  V::Zero().Store(scales.k_zero + group * 16);
+  V::Zero().Store(scales.v_scale + group * 16);
+  V::Zero().Store(scales.v_zero + group * 16);
 }
 
-// Finds (and decodes) the groups of a range.
+// Decodes the codes of one group, the chunk's number `group`: K, and V slab by slab.
+template <class Dot>
+void DecodeGroup(const ChunkPlaces& places, size_t slabs, int group, TileState& tile) {
+  std::byte* k = tile.k + static_cast<size_t>(group) * slabs * 512;
+  std::byte* v = tile.v + static_cast<size_t>(group) * slabs * 512;
+  Dot::Decode(*tile.table, places.k[group], static_cast<int>(slabs) * 8, k);
+  for (size_t slab = 0; slab < slabs; ++slab) {
+    Dot::Decode(*tile.table, places.v[group] + slab * places.v_stride, 8, v + slab * 512);
+  }
+}
+
+// Finds the pages of a range's groups and loads their scales. Only blocks with visible tokens are looked
+// up; a group without a visible token is found if it shares its block with one (blocks of 32 or more).
+template <class V>
+inline ChunkPlaces FindPlaces(const AttentionTask& task, const RowRange& range, TileState& tile) {
+  const KvLayout& layout = task.layout;
+  const auto slabs = static_cast<size_t>(layout.padded_head_dim() / 16);
+  const int64_t first_token = task.FirstVisible(0);
+  const int64_t last_token = task.PositionOf(task.row_count - 1);
+  ChunkPlaces places;
+  places.square_bytes = 32 * static_cast<size_t>(KvBits(layout.dtype));
+  places.v_stride = layout.part_bytes() / slabs;
+  for (int g = range.group_begin; g < range.group_end; ++g) {
+    const int64_t token = range.chunk * 256 + g * 16;
+    places.k[g] = places.v[g] = places.next_k[g] = nullptr;
+    if (layout.block_size == 16 && (token > last_token || token + 15 < first_token)) {
+      ZeroScales<V>(layout, g, tile.scales);
+      continue;
+    }
+    const GroupPlace place = PlaceOf(task, token);
+    const GroupPlace next = PlaceOf(task, token + 256 <= last_token ? token + 256 : token);
+    const auto in_block = static_cast<size_t>(place.in_block);
+    places.k[g] = place.head + in_block * slabs * places.square_bytes;
+    places.v[g] = place.head + layout.part_bytes() + in_block * places.square_bytes;
+    places.next_k[g] = next.head + static_cast<size_t>(next.in_block) * slabs * places.square_bytes;
+    LoadScales<V>(layout, place, g, tile.scales);
+  }
+  return places;
+}
+
+// Finds the groups of a range. Codes are decoded here if several register tiles will use them.
 template <class Dot>
 ChunkGroups FindGroups(const AttentionTask& task, const RowRange& range, TileState& tile) {
   const KvLayout& layout = task.layout;
+  const auto slabs = static_cast<size_t>(layout.padded_head_dim() / 16);
   const bool direct = layout.dtype == KvDType::kF32 || layout.dtype == KvDType::kBf16;
-  const size_t group_bytes = static_cast<size_t>(layout.padded_head_dim()) * 16 *
-                             (layout.dtype == KvDType::kF32 ? 4 : 2);
-  const size_t slab_bytes = group_bytes / static_cast<size_t>(layout.padded_head_dim() / 16);
-  const int64_t last_token = task.PositionOf(task.row_count - 1);
+  const bool ahead = task.row_count > 2 * kTileRows;
   ChunkGroups groups;
-  groups.v_stride = slab_bytes * static_cast<size_t>(direct ? layout.block_size / 16 : 1);
+  groups.places = FindPlaces<typename Dot::V>(task, range, tile);
+  groups.v_stride = direct ? groups.places.v_stride : 512;
   for (int g = range.group_begin; g < range.group_end; ++g) {
-    const int64_t token = range.chunk * 256 + g * 16;
-    const GroupPlace place = PlaceOf(task, token);
-    if (direct) {
-      groups.k[g] = place.head + static_cast<size_t>(place.in_block) * group_bytes;
-      groups.v[g] = place.head + layout.part_bytes() + static_cast<size_t>(place.in_block) * slab_bytes;
-      const GroupPlace next = PlaceOf(task, token + 256 <= last_token ? token + 256 : token);
-      groups.next_k[g] = next.head + static_cast<size_t>(next.in_block) * group_bytes;
-    } else {
-      DecodeGroup<Dot>(layout, place, g, tile);
-      groups.k[g] = groups.next_k[g] = tile.k + static_cast<size_t>(g) * group_bytes;
-      groups.v[g] = tile.v + static_cast<size_t>(g) * group_bytes;
-    }
+    groups.k[g] = direct ? groups.places.k[g] : nullptr;
+    groups.v[g] = direct ? groups.places.v[g] : nullptr;
+    if (direct || !ahead) continue;
+    DecodeGroup<Dot>(groups.places, slabs, g, tile);
+    groups.k[g] = tile.k + static_cast<size_t>(g) * slabs * 512;
+    groups.v[g] = tile.v + static_cast<size_t>(g) * slabs * 512;
   }
   return groups;
 }
@@ -334,14 +395,16 @@ void AttendChunk(const AttentionTask& task, int64_t chunk, float* partial, TileS
                                               AttendRows<Dot, 5>, AttendRows<Dot, 6>};
   const RowRange all = VisibleGroups(task, chunk, 0, task.row_count);
   const ChunkGroups groups = FindGroups<Dot>(task, all, scratch.tile);
-  for (int row = 0; row < task.row_count; row += kTileRows) {
-    const int count = task.row_count - row < kTileRows ? task.row_count - row : kTileRows;
+  const int blocks = (task.row_count + kTileRows - 1) / kTileRows;
+  for (int row = 0, i = 0; i < blocks; ++i) {  // blocks of about equal height: 7 rows are 3 and 4
+    const int count = task.row_count * (i + 1) / blocks - row;
     const RowRange range = VisibleGroups(task, chunk, row, count);
     if (range.group_begin < range.group_end) {
       kRows[count - 1]({task, scratch, row, range, partial}, groups);
     } else if (partial != nullptr) {
       for (int m = 0; m < count; ++m) partial[row + m] = kMinusInfinity;
     }
+    row += count;
   }
 }
 
@@ -365,7 +428,7 @@ inline void ForEachChunk(const AttentionTask& task, TileState& tile, const Chunk
 template <class Dot>
 void AttendTileWith(const AttentionTask& task) {
   TileScratch& scratch = *reinterpret_cast<TileScratch*>(task.scratch);
-  LoadQueries<Dot>(task, task.layout.padded_head_dim(), scratch.tile);
+  StartTile<Dot>(task, task.layout.padded_head_dim(), scratch.tile);
   ForEachChunk<typename Dot::V>(task, scratch.tile, [&](int64_t chunk, float* partial) {
     AttendChunk<Dot>(task, chunk, partial, scratch);
   });

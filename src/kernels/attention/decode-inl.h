@@ -13,10 +13,10 @@ namespace {
 
 // Decodes `count` vectors (64 bytes of bf16 pairs each) in the order of kv_layout.h: 64 bytes of codes
 // hold two vectors (8 bit) or four (int4).
-inline void DecodeCodes(KvDType dtype, const std::byte* from, int count, std::byte* to) {
-  const uint16_t* table = KvCodeTableOf(dtype).bf16;
+inline void DecodeCodes(const KvCodeTable& numbers, const std::byte* from, int count, std::byte* to) {
+  const uint16_t* table = numbers.bf16;
   auto* words = reinterpret_cast<uint16_t*>(to);
-  if (dtype != KvDType::kInt4) {
+  if (numbers.dtype != KvDType::kInt4) {
     const auto* codes = reinterpret_cast<const uint8_t*>(from);
     for (int pair = 0; pair < count / 2; ++pair, codes += 64, words += 64) {
       for (int eight = 0; eight < 8; ++eight) {  // half `eight % 2` of 128-bit lane eight / 2

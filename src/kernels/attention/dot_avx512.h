@@ -26,7 +26,7 @@ struct DotF32 {
   static V Step(V acc, V a, V b) { return Fma(a, b, acc); }
   static V Round(V x) { return x; }
   static void StoreOperand(V x, std::byte* p) { x.Store(reinterpret_cast<float*>(p)); }
-  static void Decode(KvDType, const std::byte*, int, std::byte*) {}  // f32 pages are read directly
+  static void Decode(const KvCodeTable&, const std::byte*, int, std::byte*) {}  // f32 pages are read directly
 };
 
 // Rounds to bf16 and back; NaN stays NaN.
@@ -58,8 +58,8 @@ struct DotBf16 : DotF32 {
   }
   static V Round(V x) { return RoundToBf16(x); }
   static void StoreOperand(V x, std::byte* p) { Round(x).Store(reinterpret_cast<float*>(p)); }
-  static void Decode(KvDType dtype, const std::byte* from, int count, std::byte* to) {
-    DecodeCodes(dtype, from, count, to);
+  static void Decode(const KvCodeTable& table, const std::byte* from, int count, std::byte* to) {
+    DecodeCodes(table, from, count, to);
   }
 };
 

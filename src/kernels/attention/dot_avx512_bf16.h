@@ -7,12 +7,11 @@
 namespace octavo {
 namespace {
 
-// The numbers of `dtype` for 128 codes, as two pairs of registers for VPERMI2B.
+// The numbers of 128 codes, as two pairs of registers for VPERMI2B.
 struct ByteTables {
   __m512i low[2], high[2];
 
-  explicit ByteTables(KvDType dtype) {
-    const KvCodeTable& table = KvCodeTableOf(dtype);
+  explicit ByteTables(const KvCodeTable& table) {
     for (int i = 0; i < 2; ++i) {
       low[i] = _mm512_load_si512(table.low + 64 * i);
       high[i] = _mm512_load_si512(table.high + 64 * i);
@@ -23,8 +22,8 @@ struct ByteTables {
 // Low and high bytes of the codes come from two tables of 128 entries, the sign from the code itself.
 // Unpacking interleaves bytes within 128-bit lanes; the page's order makes two vectors of that.
 template <bool kSigned>
-void DecodeBytes(KvDType dtype, const std::byte* from, int count, std::byte* to) {
-  const ByteTables table(dtype);
+inline void DecodeBytes(const KvCodeTable& codes, const std::byte* from, int count, std::byte* to) {
+  const ByteTables table(codes);
   const __m512i sign = _mm512_set1_epi8(static_cast<char>(0x80));
   for (int i = 0; i < count / 2; ++i, from += 64, to += 128) {
     const __m512i code = _mm512_loadu_si512(from);
@@ -38,8 +37,8 @@ void DecodeBytes(KvDType dtype, const std::byte* from, int count, std::byte* to)
 }
 
 // VPERMW looks at five index bits; the table repeats after sixteen, so that the fifth does not matter.
-void DecodeNibbles(const std::byte* from, int count, std::byte* to) {
-  const __m512i table = _mm512_load_si512(KvCodeTableOf(KvDType::kInt4).bf16);
+inline void DecodeNibbles(const KvCodeTable& numbers, const std::byte* from, int count, std::byte* to) {
+  const __m512i table = _mm512_load_si512(numbers.bf16);
   for (int i = 0; i < count / 4; ++i, from += 64, to += 256) {
     const __m512i codes = _mm512_loadu_si512(from);
     _mm512_storeu_si512(to, _mm512_permutexvar_epi16(codes, table));
@@ -70,11 +69,11 @@ struct DotBf16Native {
   static void StoreOperand(V x, std::byte* p) {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), (__m256i)_mm512_cvtneps_pbh(x.v));
   }
-  static void Decode(KvDType dtype, const std::byte* from, int count, std::byte* to) {
-    switch (dtype) {
-      case KvDType::kInt4: return DecodeNibbles(from, count, to);
-      case KvDType::kInt8: return DecodeBytes<true>(dtype, from, count, to);
-      default: return DecodeBytes<false>(dtype, from, count, to);
+  static void Decode(const KvCodeTable& table, const std::byte* from, int count, std::byte* to) {
+    switch (table.dtype) {
+      case KvDType::kInt4: return DecodeNibbles(table, from, count, to);
+      case KvDType::kInt8: return DecodeBytes<true>(table, from, count, to);
+      default: return DecodeBytes<false>(table, from, count, to);
     }
   }
 };

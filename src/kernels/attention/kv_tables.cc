@@ -8,8 +8,9 @@ namespace octavo {
 namespace {
 
 template <typename Value>
-constexpr KvCodeTable MakeTable(const Value& value) {
+constexpr KvCodeTable MakeTable(KvDType dtype, const Value& value) {
   KvCodeTable table{};
+  table.dtype = dtype;
   for (int c = 0; c < 256; ++c) {
     const auto code = static_cast<uint8_t>(c);
     const auto bits = static_cast<uint16_t>(std::bit_cast<uint32_t>(value(code)) >> 16);
@@ -21,12 +22,14 @@ constexpr KvCodeTable MakeTable(const Value& value) {
   return table;
 }
 
-constexpr KvCodeTable kE4M3 = MakeTable([](uint8_t c) { return E4M3ToF32(c); });
-constexpr KvCodeTable kE5M2 = MakeTable([](uint8_t c) { return E5M2ToF32(c); });
+constexpr KvCodeTable kE4M3 =
+    MakeTable(KvDType::kFp8E4M3, [](uint8_t c) { return E4M3ToF32(c); });
+constexpr KvCodeTable kE5M2 =
+    MakeTable(KvDType::kFp8E5M2, [](uint8_t c) { return E5M2ToF32(c); });
 constexpr KvCodeTable kInt8 =
-    MakeTable([](uint8_t c) { return static_cast<float>(static_cast<int8_t>(c)); });
+    MakeTable(KvDType::kInt8, [](uint8_t c) { return static_cast<float>(static_cast<int8_t>(c)); });
 constexpr KvCodeTable kInt4 =
-    MakeTable([](uint8_t c) { return static_cast<float>((c & 15) - 8); });
+    MakeTable(KvDType::kInt4, [](uint8_t c) { return static_cast<float>((c & 15) - 8); });
 
 }  // namespace
 

@@ -16,9 +16,10 @@ struct alignas(64) KvCodeTable {
   // negative numbers: they are looked up by magnitude.
   uint8_t low[128];
   uint8_t high[128];
+  KvDType dtype;
 };
 
-// Only for types with codes of 8 and 4 bits.
+// The table of a type with codes; some table for f32 and bf16, which need none.
 const KvCodeTable& KvCodeTableOf(KvDType dtype);
 
 }  // namespace octavo
