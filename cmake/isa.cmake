@@ -3,7 +3,7 @@
 # compiled with them. A new level is one row here plus its row in src/base/cpu_features.cc.
 set(OCTAVO_ISA_LEVELS reference avx2 avx512 avx512_vnni avx512_bf16 amx)
 set(isa_avx2_flags -mavx2 -mfma -mf16c -mbmi -mbmi2 -mlzcnt)
-set(isa_avx512_flags ${isa_avx2_flags} -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512cd)
+set(isa_avx512_flags ${isa_avx2_flags} -mprfchw -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512cd)
 set(isa_avx512_vnni_flags ${isa_avx512_flags} -mavx512vnni -mavx512vbmi -mavx512vbmi2)
 set(isa_avx512_bf16_flags ${isa_avx512_vnni_flags} -mavx512bf16)
 set(isa_amx_flags ${isa_avx512_bf16_flags} -mamx-tile -mamx-int8 -mamx-bf16)

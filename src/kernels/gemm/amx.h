@@ -51,6 +51,7 @@ inline void ConfigureTiles(const TileShape& shape) {
     config.rows[t] = static_cast<uint8_t>(rows[t]);
     config.bytes_per_row[t] = static_cast<uint16_t>(t == 4 || t == 5 ? shape.a_bytes : 64);
   }
+  asm volatile("" : "+m"(config));  // GCC 12 believes that ldtilecfg reads 8 bytes only
   _tile_loadconfig(&config);
 }
 
@@ -91,6 +92,9 @@ struct TileProduct {
   int64_t steps;
   std::byte* c;        // [rows][32] dwords
   bool load_c;         // continue from c, else from zero
+  int64_t prefetch;    // fetch B this many bytes ahead into L2; 0: not
+  const std::byte* out;  // lines that the epilogue will write, [32] rows of 128 bytes; null: none
+  int64_t out_stride;    // bytes
 };
 
 template <typename Dot, bool kTwoRowTiles>
@@ -115,13 +119,22 @@ template <typename Dot, bool kTwoRowTiles>
   const std::byte* a1 = p.a + 16 * p.a_stride;
   const std::byte* b = p.b;
   for (int64_t s = 0; s < p.steps; ++s) {
+    if (p.prefetch != 0) {
+      for (int64_t i = 0; i < 2 * p.b_tile; i += 64) __builtin_prefetch(b + p.prefetch + i, 0, 2);
+    }
+    if (p.out != nullptr && s < 8) {  // spread: a burst would fill the line buffers
+      for (int64_t i = s * 4; i < s * 4 + 4; ++i) {
+        __builtin_prefetch(p.out + i * p.out_stride, 1, 2);
+        __builtin_prefetch(p.out + i * p.out_stride + 64, 1, 2);
+      }
+    }
     _tile_loadd(6, b, 64);
-    _tile_loadd(4, a, p.a_stride);
+    _tile_stream_loadd(4, a, p.a_stride);  // used once per panel: keeps B in L1
     Dot::Dot00();
     _tile_loadd(7, b + p.b_tile, 64);
     Dot::Dot01();
     if (kTwoRowTiles) {
-      _tile_loadd(5, a1, p.a_stride);
+      _tile_stream_loadd(5, a1, p.a_stride);
       Dot::Dot10();
       Dot::Dot11();
     }
@@ -155,9 +168,9 @@ struct AmxLayout {
   }
 };
 
-// Whether groups can be cut at k steps.
+// Whether groups can be cut at k steps and fit a chunk.
 inline bool AmxAccepts(const WeightSpec& w) {
-  return w.group_size == 0 || w.group_size >= w.k || w.group_size % 32 == 0;
+  return w.group_size == 0 || w.group_size >= w.k || (w.group_size % 32 == 0 && w.group_size <= 384);
 }
 
 template <typename Source>
@@ -189,6 +202,7 @@ struct Amx {
     bool weight_groups;
     int64_t group_steps;  // k steps per group; all without groups
     int64_t groups;
+    bool stream;          // write results past the caches
     int64_t chunk_steps;  // k steps per chunk: whole groups, or any number without
 
     explicit Context(const GemmCall& c)
@@ -200,18 +214,18 @@ struct Amx {
       const int64_t size = weight_groups ? c.weight->group_size : (group128 ? 128 : c.weight->k);
       group_steps = size >= c.weight->k ? layout.steps : size / layout.tile_k;
       groups = DivUp(layout.steps, group_steps);
-      // B tiles of a chunk take 2 KiB per step and must share L1 with A.
-      const int64_t wanted = Source::kChunkSteps;
-      if (!grouped()) {
-        const int64_t chunks = DivUp(layout.steps, wanted);
-        chunk_steps = DivUp(layout.steps, chunks);
-      } else {
-        const int64_t whole = wanted / group_steps;
-        chunk_steps = group_steps * (whole > 0 ? whole : 1);
-        if (chunk_steps > Source::kChunkSteps) chunk_steps = Source::kChunkSteps;  // one huge group
-      }
+      // Large outputs leave L2 before anyone reads them, and each row of a block is in another page:
+      // waiting to own those lines would take longer than the products.
+      stream = c.x.rows >= 64 && !c.y.accumulate && c.y.row_stride % 16 == 0 &&
+               reinterpret_cast<uintptr_t>(c.y.out) % 64 == 0;
+      // B tiles of a chunk share L1 with A: at most kChunkSteps, cut evenly, whole groups.
+      const int64_t unit = groups > 1 ? group_steps : 1;
+      const int64_t chunks = DivUp(layout.steps, Source::kChunkSteps / unit * unit);
+      chunk_steps = RoundUp(DivUp(layout.steps, chunks), unit);
     }
-    bool grouped() const { return group128 || weight_groups; }
+    // Several groups: each has its own partial sums. A single one is a plain chain, scaled at the end.
+    bool grouped() const { return groups > 1; }
+    bool scales_groups() const { return group128 || weight_groups; }
   };
 
   // total[m] += scale * partial[m] for one group (and the min), in the order of gemm.h.
@@ -256,7 +270,8 @@ struct Amx {
   // Up to 32 rows against one chunk of one panel; `c` is the block's place in the scratch matrix.
   template <bool kTwoRowTiles>
   static void RowBlock(const Context& ctx, const std::byte* panel, const std::byte* tiles,
-                       int64_t step_begin, int64_t step_end, int64_t row, int64_t rows, std::byte* c) {
+                       int64_t step_begin, int64_t step_end, int64_t row, int64_t row_in_block,
+                       int64_t rows, int64_t n, std::byte* c) {
     const ActivationView& x = ctx.call.x;
     TileProduct p;
     p.a_stride = x.row_stride * Dot::kElementBytes;
@@ -264,6 +279,12 @@ struct Amx {
     p.a = static_cast<const std::byte*>(x.data) + row * p.a_stride + step_begin * p.a_step;
     p.b = tiles;
     p.b_tile = ctx.layout.tile_k * Dot::kElementBytes * 16;
+    p.out = nullptr;
+    if (!ctx.stream && step_end == ctx.layout.steps && rows == 32) {
+      p.out = reinterpret_cast<const std::byte*>(ctx.call.y.out + row * ctx.call.y.row_stride + n);
+      p.out_stride = ctx.call.y.row_stride * 4;
+    }
+    p.prefetch = row_in_block == 0 ? ctx.source.Prefetch(step_end - step_begin) : 0;
     if (!ctx.grouped()) {
       p.steps = step_end - step_begin;
       p.c = c;
@@ -288,19 +309,58 @@ struct Amx {
   }
 
   static void Epilogue(const Context& ctx, const std::byte* panel, int64_t row, int64_t rows, int64_t n,
-                       const std::byte* c) {
-    alignas(64) static constexpr float kOnes[16] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+                       std::byte* c) {
     const GemmCall& call = ctx.call;
     const auto* scales = reinterpret_cast<const float*>(panel + ctx.layout.header);
-    const bool token_scaled = call.x.scales != nullptr && !ctx.group128;
+    if (ctx.scales_groups() && !ctx.grouped()) AddGroup(ctx, panel, 0, row, rows, c, c);
+    const Columns columns(call, n, ctx.weight_groups ? nullptr : scales);
+    if (call.y.bias != nullptr) {
+      call.y.accumulate ? StoreRows<true, true>(ctx, columns, row, rows, n, c)
+                        : StoreRows<true, false>(ctx, columns, row, rows, n, c);
+    } else {
+      call.y.accumulate ? StoreRows<false, true>(ctx, columns, row, rows, n, c)
+                        : StoreRows<false, false>(ctx, columns, row, rows, n, c);
+    }
+  }
+
+  // What the epilogue needs of the 32 channels of a panel.
+  struct Columns {
+    __mmask16 mask[2];
+    __m512 scale[2], bias[2];
+
+    Columns(const GemmCall& call, int64_t n, const float* scales) {
+      for (int v = 0; v < 2; ++v) {
+        const int64_t left = call.weight->n - n - v * 16;
+        mask[v] = LaneMask(left > 0 ? left : 0);
+        scale[v] = scales != nullptr ? _mm512_load_ps(scales + v * 16) : _mm512_set1_ps(1.0f);
+        if (call.y.bias != nullptr) bias[v] = _mm512_maskz_loadu_ps(mask[v], call.y.bias + n + v * 16);
+      }
+    }
+  };
+
+  template <bool kBias, bool kAccumulate>
+  static void StoreRows(const Context& ctx, const Columns& columns, int64_t row, int64_t rows, int64_t n,
+                        const std::byte* c) {
+    const GemmCall& call = ctx.call;
+    const float* tokens = ctx.group128 ? nullptr : call.x.scales;
+    const bool convert = Dot::kInteger && !ctx.scales_groups();
     for (int64_t m = 0; m < rows; ++m) {
-      const float* token = token_scaled ? call.x.scales + row + m : nullptr;
+      // Factors the formats lack are 1: exact.
+      const __m512 token = _mm512_set1_ps(tokens != nullptr ? tokens[row + m] : 1.0f);
+      float* out = call.y.out + (row + m) * call.y.row_stride + n;
+#pragma GCC unroll 2
       for (int v = 0; v < 2; ++v) {
         const std::byte* at = c + m * kAmxRowBytes + v * 64;
-        const __m512 value = Dot::kInteger && !ctx.grouped()
-                                 ? _mm512_cvtepi32_ps(_mm512_load_si512(at))
-                                 : _mm512_load_ps(at);
-        StoreOutput(call, row + m, n + v * 16, value, token, ctx.weight_groups ? kOnes : scales + v * 16);
+        __m512 value = convert ? _mm512_cvtepi32_ps(_mm512_load_si512(at)) : _mm512_load_ps(at);
+        value = _mm512_mul_ps(_mm512_mul_ps(value, token), columns.scale[v]);
+        if (kBias) value = _mm512_add_ps(value, columns.bias[v]);
+        const __mmask16 mask = columns.mask[v];
+        if (kAccumulate) value = _mm512_add_ps(_mm512_maskz_loadu_ps(mask, out + v * 16), value);
+        if (!kAccumulate && ctx.stream && mask == 0xffff) {
+          _mm512_stream_ps(out + v * 16, value);
+        } else {
+          _mm512_mask_storeu_ps(out + v * 16, mask, value);
+        }
       }
     }
   }
@@ -317,7 +377,7 @@ struct Amx {
     int64_t m = 0;
     for (; m + 32 <= rows; m += 32) {
       std::byte* c = totals + m * kAmxRowBytes;
-      RowBlock<true>(ctx, panel, tiles, step_begin, step_end, row + m, 32, c);
+      RowBlock<true>(ctx, panel, tiles, step_begin, step_end, row + m, m, 32, n, c);
       if (last) Epilogue(ctx, panel, row + m, 32, n, c);
     }
     const int64_t tail = rows - m;
@@ -330,9 +390,9 @@ struct Amx {
       ConfigureTiles(shape);
     }
     if (tail > 16) {
-      RowBlock<true>(ctx, panel, tiles, step_begin, step_end, row + m, tail, c);
+      RowBlock<true>(ctx, panel, tiles, step_begin, step_end, row + m, m, tail, n, c);
     } else {
-      RowBlock<false>(ctx, panel, tiles, step_begin, step_end, row + m, tail, c);
+      RowBlock<false>(ctx, panel, tiles, step_begin, step_end, row + m, m, tail, n, c);
     }
     if (last) Epilogue(ctx, panel, row + m, tail, n, c);
     if (rows > 32) ConfigureTiles(full);
@@ -346,8 +406,17 @@ struct Amx {
     const int64_t total_bytes = kAmxMaxRows * kAmxRowBytes;
     for (int64_t p = panel_begin; p < panel_end; p += together) {
       const int64_t end = p + together < panel_end ? p + together : panel_end;
+      if constexpr (requires { Source::RunUnfit(ctx.call, ctx.layout, nullptr, 0, 0, 0); }) {
+        for (int64_t q = p; q < end; ++q) {
+          const std::byte* panel = ctx.call.packed + q * panel_bytes;
+          if (!Source::Fits(panel)) Source::RunUnfit(ctx.call, ctx.layout, panel, row, rows, q * kAmxChannels);
+        }
+      }
       for (int64_t step = 0; step < ctx.layout.steps; step += ctx.chunk_steps) {
         for (int64_t q = p; q < end; ++q) {
+          if constexpr (requires { Source::Fits(nullptr); }) {
+            if (!Source::Fits(ctx.call.packed + q * panel_bytes)) continue;
+          }
           PanelChunk(ctx, ctx.call.packed + q * panel_bytes, step, row, rows, q * kAmxChannels,
                      totals + (q - p) * total_bytes);
         }
@@ -370,6 +439,7 @@ struct Amx {
       RowsAndPanels(ctx, row, rows, panel_begin, panel_end, totals);
     }
     _tile_release();
+    if (ctx.stream) _mm_sfence();  // before other threads are told
   }
 };
 
@@ -384,7 +454,7 @@ template <typename DotType, typename ModeType>
 struct DirectSource {
   using Dot = DotType;
   using Mode = ModeType;
-  static constexpr int64_t kChunkSteps = 12;
+  static constexpr int64_t kChunkSteps = 16;
   static constexpr int64_t kScratchBytes = 64;
   int64_t tile_k, codes;
 
@@ -395,6 +465,8 @@ struct DirectSource {
     const int bytes = static_cast<int>(tile_k) * Dot::kElementBytes;
     return {16, 16, bytes, bytes / 4};
   }
+  // The first rows of a chunk fetch the next one.
+  int64_t Prefetch(int64_t steps) const { return steps * tile_k * Dot::kElementBytes * 32; }
   const std::byte* Tiles(const std::byte* panel, int64_t step, int64_t, std::byte*) const {
     return panel + codes + step * tile_k * Dot::kElementBytes * 32;
   }
