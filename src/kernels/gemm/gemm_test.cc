@@ -245,10 +245,11 @@ class GemmKernelTest : public ::testing::TestWithParam<const GemmKernel*> {};
 
 // Equality over shapes, batch sizes and positions in the batch: row m has the bits it has in the
 // largest batch, whatever the tile.
-void CheckKernel(const GemmKernel& kernel, const WeightSpec& w, ActivationFormat format, float magnitude) {
+void CheckKernel(const GemmKernel& kernel, const WeightSpec& w, ActivationFormat format, float magnitude,
+                 uint32_t seed = 1) {
   SCOPED_TRACE(Describe(w, format) + " magnitude " + std::to_string(magnitude));
   constexpr int64_t kRows = 33;
-  const WeightRows rows = RandomWeights(w, 1, magnitude);
+  const WeightRows rows = RandomWeights(w, seed, magnitude);
   const ActivationBuffer x = RandomActivations(RequiredActivation(w, format), kRows, w.k, 2, magnitude);
   const std::vector<float> bias(static_cast<size_t>(w.n), 0.25f);
   const Packed packed(kernel, w, rows);
@@ -286,6 +287,7 @@ TEST_P(GemmKernelTest, EqualsReferenceBitForBit) {
         EXPECT_EQ(kernel.panel_bytes(w) % 64, 0u);
         CheckKernel(kernel, w, format, 1.0f);
         if (Flushes(format)) CheckKernel(kernel, w, format, 0x1p-70f);
+        if (w.scales == ScaleLayout::kTwoLevel) CheckKernel(kernel, w, format, 1.0f, 2);
         if (::testing::Test::HasFailure()) return;
       }
     }
@@ -293,28 +295,38 @@ TEST_P(GemmKernelTest, EqualsReferenceBitForBit) {
   EXPECT_GT(checked, 0) << "no test format reaches this kernel";
 }
 
-// Many row blocks, several column panels and a K of many cache blocks.
+// The last rows of a product with many row blocks, panels and cache blocks of K.
+void CheckLastRows(const GemmKernel& kernel, const WeightSpec& w, ActivationFormat format, int64_t rows) {
+  SCOPED_TRACE(Describe(w, format));
+  const WeightRows weights = RandomWeights(w, 3);
+  const ActivationBuffer x = RandomActivations(RequiredActivation(w, format), rows, w.k, 4);
+  const Packed packed(kernel, w, weights);
+  const Matrix got = Multiply(kernel, w, packed, x.view(), nullptr, false);
+  const int64_t stride = w.n + kGap, first = rows - 9;
+  const Matrix tail(got.begin() + first * stride, got.end());
+  const ActivationView some = x.view().Slice(first, 9);
+  const bool amx_order = kernel.isa == IsaLevel::kAmx && Flushes(format);
+  const Matrix want = amx_order
+                          ? OracleMatrix(w, weights, some, nullptr, false, true)
+                          : Multiply(Reference(), w, Packed(Reference(), w, weights), some, nullptr, false);
+  EXPECT_EQ(Difference(want, tail, stride), "");
+}
+
 TEST_P(GemmKernelTest, LargeShapesAgree) {
   const GemmKernel& kernel = *GetParam();
   if (kernel.isa > DetectedIsa()) GTEST_SKIP() << "needs " << NameOf(kernel.isa);
   if (kernel.isa == IsaLevel::kReference) GTEST_SKIP() << "is the reference";
+  bool huge = true;  // once: activations larger than L2, more rows than one block
   for (const WeightSpec& w : Formats(70, 1664)) {
     for (ActivationFormat format : kFormats) {
       if (!kernel.accepts(w, format)) continue;
-      SCOPED_TRACE(Describe(w, format));
-      const WeightRows rows = RandomWeights(w, 3);
-      const ActivationBuffer x = RandomActivations(RequiredActivation(w, format), 75, w.k, 4);
-      const Packed packed(kernel, w, rows);
-      const Matrix got = Multiply(kernel, w, packed, x.view(), nullptr, false);
-      if (kernel.isa == IsaLevel::kAmx && Flushes(format)) {
-        const ActivationView some = x.view().Slice(66, 9);
-        const int64_t stride = w.n + kGap;
-        const Matrix tail(got.begin() + 66 * stride, got.begin() + 75 * stride);
-        EXPECT_EQ(Difference(OracleMatrix(w, rows, some, nullptr, false, true), tail, stride), "");
-        continue;
-      }
-      const Packed reference(Reference(), w, rows);
-      EXPECT_EQ(Difference(Multiply(Reference(), w, reference, x.view(), nullptr, false), got, w.n + kGap), "");
+      CheckLastRows(kernel, w, format, 75);
+      if (!huge) continue;
+      huge = false;
+      WeightSpec larger = w;
+      larger.n = 170;
+      larger.k = 2688;
+      if (kernel.accepts(larger, format)) CheckLastRows(kernel, larger, format, 523);
     }
   }
 }

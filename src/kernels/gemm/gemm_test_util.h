@@ -51,8 +51,10 @@ inline WeightRows RandomWeights(const WeightSpec& spec, uint32_t seed, float mag
   std::uniform_real_distribution<float> scale(0.001f, 0.02f);
   for (float& v : rows.scales) v = scale(rng);
   for (float& v : rows.mins) v = -scale(rng) * 5;
-  for (uint8_t& v : rows.scales2) v = static_cast<uint8_t>(1 + rng() % 16);
-  for (uint8_t& v : rows.zeros2) v = static_cast<uint8_t>(rng() % 16);
+  // Odd seeds: as QoQ makes them, (u - zero2) * scale2 within int8; even seeds: anything a nibble allows.
+  const bool wild = seed % 2 == 0;
+  for (uint8_t& v : rows.scales2) v = static_cast<uint8_t>(1 + rng() % (wild ? 25u : 14u));
+  for (uint8_t& v : rows.zeros2) v = static_cast<uint8_t>(wild ? rng() % 16 : 6 + rng() % 4);
   return rows;
 }
 

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+// int8 activations x 4-bit integers with f32 group scales, on int8 AMX tiles.
+#include "kernels/gemm/simd_avx512.h"
+//
+#include "kernels/gemm/amx_decoded.h"
+
+namespace octavo {
+namespace {
+
+using Source = NibbleSource;
+
+bool Accepts(const WeightSpec& w, ActivationFormat format) {
+  if (format != ActivationFormat::kInt8 || w.code != CodeType::kInt || w.bits > 4 || w.scales != ScaleLayout::kGroup || w.k > 65792) return false;
+  return IsLegalPair(w, format) && AmxAccepts(w);
+}
+
+}  // namespace
+
+extern const GemmKernel kGemm_gemm_w4a8_amx;
+const GemmKernel kGemm_gemm_w4a8_amx = {
+    .name = "gemm_w4a8_amx",
+    .isa = IsaLevel::kAmx,
+    .accepts = Accepts,
+    .panel_channels = kAmxChannels,
+    .panel_bytes = Amx<Source>::PanelBytes,
+    .pack = Source::Pack,
+    .run = Amx<Source>::Run,
+};
+
+}  // namespace octavo
