@@ -9,30 +9,12 @@
 #include <set>
 #include <vector>
 
+#include "cli/testing.h"
+
 namespace octavo {
 namespace {
 
 using ::testing::HasSubstr;
-using ::testing::internal::CaptureStderr;
-using ::testing::internal::CaptureStdout;
-using ::testing::internal::GetCapturedStderr;
-using ::testing::internal::GetCapturedStdout;
-
-struct Outcome {
-  int exit_code;
-  std::string out;
-  std::string err;
-};
-
-Outcome RunOctavo(std::vector<const char*> arguments) {
-  arguments.insert(arguments.begin(), "octavo");
-  CaptureStdout();
-  CaptureStderr();
-  const int code = RunCommandLine(static_cast<int>(arguments.size()), arguments.data());
-  std::fflush(stdout);
-  std::string out = GetCapturedStdout();
-  return {code, std::move(out), GetCapturedStderr()};
-}
 
 TEST(CommandTest, EveryCommandFileIsListed) {
   size_t files = 0;
@@ -61,7 +43,7 @@ TEST(CommandTest, VersionGoesToStandardOutput) {
 }
 
 TEST(CommandTest, WrongUsageExitsWithTwo) {
-  for (const std::vector<const char*>& arguments : std::vector<std::vector<const char*>>{
+  for (const std::vector<std::string>& arguments : std::vector<std::vector<std::string>>{
            {}, {"nosuchcommand"}, {"--nosuchoption"}, {"info", "--nosuchoption"}}) {
     const Outcome outcome = RunOctavo(arguments);
     EXPECT_EQ(outcome.exit_code, 2);

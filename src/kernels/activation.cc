@@ -11,6 +11,18 @@
 #include "kernels/activation_rows.h"
 
 namespace octavo {
+
+std::string_view NameOf(ActivationFormat format) {
+  switch (format) {
+    case ActivationFormat::kF32: return "f32";
+    case ActivationFormat::kBf16: return "bf16";
+    case ActivationFormat::kInt8: return "int8";
+    case ActivationFormat::kFp8: return "fp8";
+    case ActivationFormat::kFp8Group128: break;
+  }
+  return "fp8 group 128";
+}
+
 namespace {
 
 int64_t ElementBytes(ActivationFormat format) {

@@ -31,6 +31,9 @@ enum class ActivationFormat : uint8_t {
   kFp8Group128  // as kFp8 with one scale per token and 128 columns (FP8_BLOCK)
 };
 
+// "f32", "bf16", "int8", "fp8", "fp8 group 128".
+std::string_view NameOf(ActivationFormat format);
+
 // A format plus the sums a kernel needs beside the data.
 struct ActivationSpec {
   ActivationFormat format = ActivationFormat::kF32;

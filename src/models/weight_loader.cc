@@ -97,6 +97,31 @@ ActivationFormat WeightLoader::FormatFor(const WeightSource& source) const {
   return source.info().activation;
 }
 
+// The kernel is the one that PackedWeight::Pack chooses.
+LinearPart WeightLoader::Describe(const std::string& module, const WeightSource& source) const {
+  const ActivationFormat format = FormatFor(source);
+  const GemmKernel* kernel = FindGemmKernel(source.spec(), format, isa_);
+  return {.module = module,
+          .scheme = std::string(source.info().scheme),
+          .kernel = kernel == nullptr ? "none" : kernel->name,
+          .note = source.info().note,
+          .activation = format,
+          .n = source.spec().n,
+          .k = source.spec().k,
+          .stored_bits = source.bits_per_weight()};
+}
+
+Result<LinearPart> WeightLoader::DescribeLinear(const std::string& module) const {
+  OCTAVO_ASSIGN_OR_RETURN(const Source source, linears_.OpenLinear(module));
+  return Describe(module, *source);
+}
+
+Result<LinearPart> WeightLoader::DescribeLmHead(const std::string& module,
+                                                const std::string& tied_to) const {
+  OCTAVO_ASSIGN_OR_RETURN(const Source source, OpenLmHead(module, tied_to));
+  return Describe(module, *source);
+}
+
 Result<Linear> WeightLoader::Pack(std::string slot, const std::vector<Source>& sources,
                                   const std::vector<std::string>& modules,
                                   std::vector<float> bias) {
@@ -111,17 +136,8 @@ Result<Linear> WeightLoader::Pack(std::string slot, const std::vector<Source>& s
   OCTAVO_ASSIGN_OR_RETURN(PackedWeight packed, PackedWeight::Pack(parts, isa_, pool_));
   std::vector<LinearPart> reports;
   for (size_t i = 0; i < sources.size(); ++i) {
-    const WeightSource& source = *sources[i];
-    const PackedWeight::PartInfo& info = packed.parts()[i];
-    reports.push_back({.module = modules[i],
-                       .scheme = std::string(source.info().scheme),
-                       .kernel = info.kernel->name,
-                       .note = source.info().note,
-                       .activation = info.activation.format,
-                       .n = source.spec().n,
-                       .k = source.spec().k,
-                       .stored_bits = source.bits_per_weight()});
-    loaded_bytes_ += source.info().stored_bytes;
+    reports.push_back(Describe(modules[i], *sources[i]));
+    loaded_bytes_ += sources[i]->info().stored_bytes;
   }
   if (options_.progress) options_.progress(std::min(loaded_bytes_, total_bytes_), total_bytes_);
   return Linear(std::move(slot), std::move(packed), std::move(bias), std::move(reports));
@@ -147,7 +163,7 @@ Result<Linear> WeightLoader::LoadLinear(std::string slot, const std::vector<Part
 }
 
 Result<WeightLoader::Source> WeightLoader::OpenLmHead(const std::string& module,
-                                                      const std::string& tied_to) {
+                                                      const std::string& tied_to) const {
   const bool own = Has(module + ".weight") || Has(module + ".weight_packed");
   const std::string& stored = own ? module : tied_to;
   const std::string& dtype = options_.lm_head_dtype;

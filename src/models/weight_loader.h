@@ -55,6 +55,10 @@ class WeightLoader {
   Result<Linear> LoadLmHead(const std::string& module, const std::string& tied_to, int64_t n,
                             int64_t k);
 
+  // What LoadLinear (LoadLmHead) would report of one module, without packing it.
+  Result<LinearPart> DescribeLinear(const std::string& module) const;
+  Result<LinearPart> DescribeLmHead(const std::string& module, const std::string& tied_to) const;
+
   // A vector of `size` finite floats.
   Result<std::vector<float>> LoadVector(const std::string& name, int64_t size);
 
@@ -75,7 +79,8 @@ class WeightLoader {
   WeightLoader(std::shared_ptr<const Checkpoint> checkpoint, const LoadOptions& options,
                LinearLoader linears, IsaLevel isa, ThreadPool& pool);
 
-  Result<Source> OpenLmHead(const std::string& module, const std::string& tied_to);
+  Result<Source> OpenLmHead(const std::string& module, const std::string& tied_to) const;
+  LinearPart Describe(const std::string& module, const WeightSource& source) const;
   ActivationFormat FormatFor(const WeightSource& source) const;
   Result<Linear> Pack(std::string slot, const std::vector<Source>& sources,
                       const std::vector<std::string>& modules, std::vector<float> bias);
