@@ -55,6 +55,22 @@ int ExitCodeOf(const Status& status) {
   return kExitFailure;
 }
 
+// The app a command hangs from: the program, or the group that the first word of a name like
+// "bench model" makes on first use.
+CLI::App& ParentOf(CLI::App& app, const Command& command, std::string& leaf) {
+  leaf = command.name;
+  const size_t space = leaf.find(' ');
+  if (space == std::string::npos) return app;
+  const std::string group = leaf.substr(0, space);
+  leaf.erase(0, space + 1);
+  const auto known = app.get_subcommands([&](CLI::App* sub) { return sub->get_name() == group; });
+  if (!known.empty()) return *known.front();
+  CLI::App* parent = app.add_subcommand(group, fmt::format("See `octavo {} --help`", group));
+  parent->group(kGroupNames[static_cast<size_t>(command.group)]);
+  parent->require_subcommand(1);
+  return *parent;
+}
+
 // CLI11 reports an unknown command as a missing one; this names it. Empty when argv[1] is fine.
 std::string UnknownCommand(const CLI::App& app, int argc, const char* const* argv) {
   if (argc < 2 || argv[1][0] == '-') return "";
@@ -68,9 +84,11 @@ std::string UnknownCommand(const CLI::App& app, int argc, const char* const* arg
 int ExitCodeOf(const CLI::App& app, const CLI::ParseError& error, const std::string& unknown) {
   if (error.get_exit_code() == static_cast<int>(CLI::ExitCodes::Success)) return app.exit(error);
   PrintError(unknown.empty() ? error.what() : unknown);
-  const CLI::App* used = &app;
-  for (const CLI::App* sub : app.get_subcommands()) used = sub;
-  const std::string path = used == &app ? "octavo" : "octavo " + used->get_name();
+  std::string path = "octavo";
+  for (const CLI::App* used = &app; !used->get_subcommands().empty();) {
+    used = used->get_subcommands().back();
+    path += " " + used->get_name();
+  }
   fmt::print(stderr, "Run `{} --help` for usage.\n", path);
   return kExitUsage;
 }
@@ -95,8 +113,10 @@ int RunCommandLine(int argc, const char* const* argv) {
   std::stable_sort(commands.begin(), commands.end(),
                    [](const Command* a, const Command* b) { return a->group < b->group; });
   for (const Command* command : commands) {
-    CLI::App* sub = app.add_subcommand(command->name, command->description);
-    sub->group(kGroupNames[static_cast<size_t>(command->group)]);
+    std::string name;
+    CLI::App& parent = ParentOf(app, *command, name);
+    CLI::App* sub = parent.add_subcommand(name, command->description);
+    if (&parent == &app) sub->group(kGroupNames[static_cast<size_t>(command->group)]);
     sub->callback([&action, run = command->configure(*sub)] { action = run; });
   }
   try {

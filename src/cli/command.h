@@ -34,7 +34,7 @@ using CommandAction = std::function<Status()>;
 
 // One subcommand. Immutable.
 struct Command {
-  const char* name;         // "generate"
+  const char* name;         // "generate"; "bench model" is the command `model` under `bench`
   CommandGroup group;
   const char* description;  // one line without a full stop
   // Adds the command's options to `app` (already named and described) and returns the work. Options
