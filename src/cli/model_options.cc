@@ -20,7 +20,7 @@ void AddModelOptions(CLI::App& app, ModelOptions& options) {
   app.add_option("--lm-head-dtype", options.lm_head_dtype,
                  "Type of the output projection (default: as in the checkpoint)")
       ->check(CLI::IsMember({"bf16", "int8", "int4"}));
-  app.add_option("--threads", options.threads, "Compute threads (default: one per CPU)")
+  app.add_option("-t,--threads", options.threads, "Compute threads (default: one per CPU)")
       ->check(CLI::Range(1, 4096));
 }
 
