@@ -13,8 +13,10 @@
 
 #include "base/file.h"
 #include "io/shard_index.h"
+#include "models/gguf_vocabulary_reader.h"
 #include "schemes/open_linear.h"
 #include "schemes/test_checkpoint.h"
+#include "tokenizer/tokenizer.h"
 
 namespace octavo {
 namespace {
@@ -102,7 +104,7 @@ class QuantizeCheckpointTest : public testing::Test {
 
 TEST_F(QuantizeCheckpointTest, WritesEverySchemeSoThatItReadsBack) {
   for (const Scheme* scheme : AllSchemes()) {
-    if (!scheme->writable()) continue;
+    if (!scheme->writable() || scheme->name == "FP8_BLOCK") continue;  // 192 columns: see below
     SCOPED_TRACE(scheme->name);
     auto result = QuantizeCheckpoint(Options(std::string(scheme->name), std::string(scheme->name)));
     ASSERT_TRUE(result.ok()) << result.status().ToString();
@@ -312,10 +314,65 @@ TEST_F(QuantizeCheckpointTest, RefusesWhatMakesNoSense) {
   QuantizeOptions grouped = Options("W8A8");
   grouped.group_size = 64;
   EXPECT_THAT(QuantizeCheckpoint(grouped).status().message(), HasSubstr("has no groups"));
+  EXPECT_THAT(QuantizeCheckpoint(Options("FP8_BLOCK")).status().message(),
+              HasSubstr("up_proj has 192 columns"));
   ASSERT_TRUE(QuantizeCheckpoint(Options("W8A8")).ok());
   QuantizeOptions again = Options("W8A8", "twice");
   again.model = (root_ / "out").string();
   EXPECT_THAT(QuantizeCheckpoint(again).status().message(), HasSubstr("quantized already"));
+}
+
+// The folder made from a GGUF stands for the file: same tokens, and the bf16 view of its weights.
+TEST(QuantizeGgufTest, MakesAFolderThatTokenizesAlike) {
+  const char* models = std::getenv("OCTAVO_MODELS");
+  const char* home = std::getenv("HOME");
+  const fs::path root = models != nullptr ? fs::path(models)
+                                          : fs::path(home == nullptr ? "" : home) / ".cache/octavo-models";
+  const std::string gguf = (root / "gguf/smollm2-135m.gguf").string();
+  if (!fs::exists(gguf)) GTEST_SKIP() << gguf << " is missing (set OCTAVO_MODELS)";
+  const fs::path out = fs::path(testing::TempDir()) / ("octavo_gguf_" + std::to_string(::getpid()));
+  const QuantizeOptions options{
+      .model = gguf, .output = out.string(), .scheme = "W8A8", .as = {}, .ignore = {}};
+  auto result = QuantizeCheckpoint(options);
+  ASSERT_TRUE(result.ok()) << result.status().ToString();
+  EXPECT_EQ(result->quantized_modules, 210);
+
+  auto source = Checkpoint::Open(gguf);
+  ASSERT_TRUE(source.ok());
+  auto vocabulary = ReadGgufVocabulary(*(*source)->gguf());
+  ASSERT_TRUE(vocabulary.ok());
+  auto from_gguf = Tokenizer::FromGguf(*vocabulary);
+  auto from_folder = Tokenizer::FromFile((out / "tokenizer.json").string());
+  ASSERT_TRUE(from_folder.ok()) << from_folder.status().ToString();
+  ASSERT_TRUE(from_gguf.ok());
+  for (const std::string text : {"Hello, world 123!", "<|im_start|>user\nGrüße 你好 🙂<|im_end|>", " \t x"}) {
+    EXPECT_EQ(*(*from_folder)->Encode(text, true), *(*from_gguf)->Encode(text, true));
+  }
+
+  auto quantized = Checkpoint::Open(out.string());
+  ASSERT_TRUE(quantized.ok()) << quantized.status().ToString();
+  const std::string norm = "model.layers.3.input_layernorm.weight";
+  const StoredTensor* from = (*source)->Find(norm);
+  const StoredTensor* to = (*quantized)->Find(norm);
+  ASSERT_TRUE(from != nullptr && to != nullptr);
+  EXPECT_EQ(to->dtype, DType::kBF16);
+  std::vector<uint16_t> a(static_cast<size_t>(from->rows())), b(a.size());
+  ASSERT_TRUE((*source)->ReadRowsBf16(*from, 0, from->rows(), a.data()).ok());
+  ASSERT_TRUE((*quantized)->ReadRowsBf16(*to, 0, to->rows(), b.data()).ok());
+  EXPECT_EQ(a, b);
+  // Q rows are interleaved in the file; online quantization of the GGUF must agree with the folder.
+  auto online = LinearLoader::Create(**source, "int8");
+  auto stored = LinearLoader::Create(**quantized);
+  ASSERT_TRUE(online.ok() && stored.ok());
+  auto x = online->OpenLinear("model.layers.5.self_attn.q_proj");
+  auto y = stored->OpenLinear("model.layers.5.self_attn.q_proj");
+  ASSERT_TRUE(x.ok() && y.ok());
+  WeightRows rows_x, rows_y;
+  ASSERT_TRUE((*x)->ReadRows(0, (*x)->spec().n, rows_x).ok());
+  ASSERT_TRUE((*y)->ReadRows(0, (*y)->spec().n, rows_y).ok());
+  EXPECT_EQ(rows_x.codes, rows_y.codes);
+  EXPECT_EQ(rows_x.scales, rows_y.scales);
+  fs::remove_all(out);
 }
 
 }  // namespace

@@ -36,7 +36,7 @@ Status ChooseSchemes(const QuantizeOptions& options, QuantizePlan& plan) {
   return Status::Ok();
 }
 
-// The columns of the first module that `group_size` does not divide, for the message.
+// "X has N columns" for the first module that `group_size` does not divide; empty if there is none.
 std::string Offender(const Checkpoint& checkpoint, const std::vector<std::string>& modules,
                      int group_size) {
   for (const std::string& module : modules) {
@@ -45,7 +45,7 @@ std::string Offender(const Checkpoint& checkpoint, const std::vector<std::string
       return fmt::format("{} has {} columns", module, tensor->cols());
     }
   }
-  return "no module";
+  return "";
 }
 
 Status ChooseGroup(const QuantizeOptions& options, const Checkpoint& checkpoint,
@@ -73,6 +73,17 @@ Status ChooseGroup(const QuantizeOptions& options, const Checkpoint& checkpoint,
                                 : fmt::format("; {} would", summary.group_size)));
   }
   return Status::Ok();
+}
+
+// Activations of block schemes have a scale per 128 columns too, and other engines cannot cut them.
+Status CheckBlocks(const Checkpoint& checkpoint, const std::vector<std::string>& modules,
+                   const QuantizePlan& plan) {
+  const QuantArgs& args = plan.scheme->args.weights;
+  if (args.strategy != Strategy::kBlock) return Status::Ok();
+  const std::string offender = Offender(checkpoint, modules, args.block_cols);
+  if (offender.empty()) return Status::Ok();
+  return InvalidArgument(fmt::format("scheme {} wants columns in multiples of {}: {}",
+                                     plan.scheme->name, args.block_cols, offender));
 }
 
 // Splits the linear modules into those to quantize and those that stay dense.
@@ -183,6 +194,7 @@ Result<QuantizePlan> MakeQuantizePlan(const QuantizeOptions& options, const Chec
   OCTAVO_ASSIGN_OR_RETURN(const std::vector<std::string> modules,
                           ChooseModules(options, checkpoint, summary));
   OCTAVO_RETURN_IF_ERROR(ChooseGroup(options, checkpoint, modules, plan));
+  OCTAVO_RETURN_IF_ERROR(CheckBlocks(checkpoint, modules, plan));
   const std::unordered_set<std::string> targets(modules.begin(), modules.end());
 
   std::vector<PlannedTensor> tensors;

@@ -130,18 +130,17 @@ Result<TokenizerSpec> SentencePieceSpec(const GgufVocabulary& v) {
 
 }  // namespace
 
-Result<std::unique_ptr<Tokenizer>> Tokenizer::FromGguf(const GgufVocabulary& vocabulary) {
+Result<TokenizerSpec> MakeGgufTokenizerSpec(const GgufVocabulary& vocabulary) {
   OCTAVO_RETURN_IF_ERROR(CheckSizes(vocabulary));
-  if (vocabulary.model == "gpt2") {
-    OCTAVO_ASSIGN_OR_RETURN(TokenizerSpec spec, ByteLevelSpec(vocabulary));
-    return FromSpec(std::move(spec));
-  }
-  if (vocabulary.model == "llama") {
-    OCTAVO_ASSIGN_OR_RETURN(TokenizerSpec spec, SentencePieceSpec(vocabulary));
-    return FromSpec(std::move(spec));
-  }
+  if (vocabulary.model == "gpt2") return ByteLevelSpec(vocabulary);
+  if (vocabulary.model == "llama") return SentencePieceSpec(vocabulary);
   return Unimplemented(fmt::format("tokenizer.ggml.model '{}' is not supported",
                                    vocabulary.model.substr(0, 100)));
+}
+
+Result<std::unique_ptr<Tokenizer>> Tokenizer::FromGguf(const GgufVocabulary& vocabulary) {
+  OCTAVO_ASSIGN_OR_RETURN(TokenizerSpec spec, MakeGgufTokenizerSpec(vocabulary));
+  return FromSpec(std::move(spec));
 }
 
 }  // namespace octavo

@@ -10,6 +10,7 @@
 
 #include "base/json.h"
 #include "octavo/status.h"
+#include "tokenizer/gguf_vocabulary.h"
 
 namespace octavo {
 
@@ -31,5 +32,13 @@ struct TokenizerSpec {
 
 // Parses the text of a tokenizer.json.
 Result<TokenizerSpec> ParseTokenizerJson(std::string_view text);
+
+// The tokenizer.json that a GGUF vocabulary stands for. Errors: DataLoss for arrays that do not fit
+// together, Unimplemented for a family that is not known.
+Result<TokenizerSpec> MakeGgufTokenizerSpec(const GgufVocabulary& vocabulary);
+
+// The text of a tokenizer.json that this library and Hugging Face's read: ParseTokenizerJson's
+// inverse, with every key that the other library insists on.
+std::string WriteTokenizerJson(const TokenizerSpec& spec);
 
 }  // namespace octavo
