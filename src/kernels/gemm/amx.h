@@ -97,26 +97,60 @@ struct TileProduct {
   int64_t out_stride;    // bytes
 };
 
+template <bool kTwoRowTiles>
+[[gnu::always_inline]] inline void ZeroC() {
+  _tile_zero(0);
+  _tile_zero(1);
+  if (kTwoRowTiles) {
+    _tile_zero(2);
+    _tile_zero(3);
+  }
+}
+
+template <bool kTwoRowTiles>
+[[gnu::always_inline]] inline void LoadC(const std::byte* c) {
+  _tile_loadd(0, c, kAmxRowBytes);
+  _tile_loadd(1, c + 64, kAmxRowBytes);
+  if (kTwoRowTiles) {
+    _tile_loadd(2, c + 16 * kAmxRowBytes, kAmxRowBytes);
+    _tile_loadd(3, c + 16 * kAmxRowBytes + 64, kAmxRowBytes);
+  }
+}
+
+template <bool kTwoRowTiles>
+[[gnu::always_inline]] inline void StoreC(std::byte* c) {
+  _tile_stored(0, c, kAmxRowBytes);
+  _tile_stored(1, c + 64, kAmxRowBytes);
+  if (kTwoRowTiles) {
+    _tile_stored(2, c + 16 * kAmxRowBytes, kAmxRowBytes);
+    _tile_stored(3, c + 16 * kAmxRowBytes + 64, kAmxRowBytes);
+  }
+}
+
+// One k step: C += A * B. A is read once per panel: the streaming hint keeps B in L1.
+template <typename Dot, bool kTwoRowTiles>
+[[gnu::always_inline]] inline void StepC(const std::byte* a, int64_t a_stride, const std::byte* b,
+                                         int64_t b_tile) {
+  _tile_loadd(6, b, 64);
+  _tile_stream_loadd(4, a, a_stride);
+  Dot::Dot00();
+  _tile_loadd(7, b + b_tile, 64);
+  Dot::Dot01();
+  if (kTwoRowTiles) {
+    _tile_stream_loadd(5, a + 16 * a_stride, a_stride);
+    Dot::Dot10();
+    Dot::Dot11();
+  }
+}
+
 template <typename Dot, bool kTwoRowTiles>
 [[gnu::noinline]] void MultiplyTiles(const TileProduct& p) {
-  std::byte* c1 = p.c + 16 * kAmxRowBytes;
   if (p.load_c) {
-    _tile_loadd(0, p.c, kAmxRowBytes);
-    _tile_loadd(1, p.c + 64, kAmxRowBytes);
-    if (kTwoRowTiles) {
-      _tile_loadd(2, c1, kAmxRowBytes);
-      _tile_loadd(3, c1 + 64, kAmxRowBytes);
-    }
+    LoadC<kTwoRowTiles>(p.c);
   } else {
-    _tile_zero(0);
-    _tile_zero(1);
-    if (kTwoRowTiles) {
-      _tile_zero(2);
-      _tile_zero(3);
-    }
+    ZeroC<kTwoRowTiles>();
   }
   const std::byte* a = p.a;
-  const std::byte* a1 = p.a + 16 * p.a_stride;
   const std::byte* b = p.b;
   for (int64_t s = 0; s < p.steps; ++s) {
     if (p.prefetch != 0) {
@@ -128,26 +162,11 @@ template <typename Dot, bool kTwoRowTiles>
         __builtin_prefetch(p.out + i * p.out_stride + 64, 1, 2);
       }
     }
-    _tile_loadd(6, b, 64);
-    _tile_stream_loadd(4, a, p.a_stride);  // used once per panel: keeps B in L1
-    Dot::Dot00();
-    _tile_loadd(7, b + p.b_tile, 64);
-    Dot::Dot01();
-    if (kTwoRowTiles) {
-      _tile_stream_loadd(5, a1, p.a_stride);
-      Dot::Dot10();
-      Dot::Dot11();
-    }
+    StepC<Dot, kTwoRowTiles>(a, p.a_stride, b, p.b_tile);
     a += p.a_step;
-    a1 += p.a_step;
     b += 2 * p.b_tile;
   }
-  _tile_stored(0, p.c, kAmxRowBytes);
-  _tile_stored(1, p.c + 64, kAmxRowBytes);
-  if (kTwoRowTiles) {
-    _tile_stored(2, c1, kAmxRowBytes);
-    _tile_stored(3, c1 + 64, kAmxRowBytes);
-  }
+  StoreC<kTwoRowTiles>(p.c);
 }
 
 // Where the parts of a panel lie and how K is cut.
@@ -398,12 +417,66 @@ struct Amx {
     if (rows > 32) ConfigureTiles(full);
   }
 
+  // Up to 32 rows against a whole panel that is decoded on the way: step s + 2 becomes tiles while the
+  // tile units work on step s, so that reading DRAM never waits for them.
+  template <bool kTwoRowTiles>
+  [[gnu::noinline]] static void FewRows(const Context& ctx, const std::byte* panel, int64_t row,
+                                        int64_t rows, int64_t n, std::byte* totals) {
+    constexpr int64_t kAhead = 2, kRing = 4, kFetch = 4096;
+    alignas(64) std::byte ring[kRing][2048];
+    alignas(64) std::byte partial[32 * kAmxRowBytes];
+    const ActivationView& x = ctx.call.x;
+    const Source source = ctx.source;
+    const int64_t stride = x.row_stride * Dot::kElementBytes;
+    const int64_t a_step = ctx.layout.tile_k * Dot::kElementBytes;
+    const int64_t steps = ctx.layout.steps;
+    const std::byte* a = static_cast<const std::byte*>(x.data) + row * stride;
+    for (int64_t s = 0; s < kAhead && s < steps; ++s) source.DecodeStep(panel, s, kFetch, ring[s]);
+    ZeroC<kTwoRowTiles>();
+    int64_t group_left = ctx.group_steps, g = 0;
+    for (int64_t s = 0; s < steps; ++s) {
+      if (s + kAhead < steps) source.DecodeStep(panel, s + kAhead, kFetch, ring[(s + kAhead) % kRing]);
+      StepC<Dot, kTwoRowTiles>(a, stride, ring[s % kRing], a_step * 16);
+      a += a_step;
+      if (--group_left == 0 && ctx.grouped()) {
+        StoreC<kTwoRowTiles>(partial);
+        ZeroC<kTwoRowTiles>();
+        AddGroup(ctx, panel, g++, row, rows, partial, totals);
+        group_left = ctx.group_steps;
+      }
+    }
+    if (!ctx.grouped()) {
+      StoreC<kTwoRowTiles>(totals);
+    } else if (group_left < ctx.group_steps) {  // the last group is short
+      StoreC<kTwoRowTiles>(partial);
+      AddGroup(ctx, panel, g, row, rows, partial, totals);
+    }
+    Epilogue(ctx, panel, row, rows, n, totals);
+  }
+
   static void RowsAndPanels(const Context& ctx, int64_t row, int64_t rows, int64_t panel_begin,
                             int64_t panel_end, std::byte* totals) {
     const auto panel_bytes = static_cast<int64_t>(PanelBytes(*ctx.call.weight));
     const int64_t row_bytes = ctx.call.x.row_stride * Dot::kElementBytes;
     const int64_t together = rows * row_bytes > kAmxL2Bytes ? kAmxMaxPanels : 1;
     const int64_t total_bytes = kAmxMaxRows * kAmxRowBytes;
+    if constexpr (requires { &Source::DecodeStep; }) {
+      if (rows <= 32) {
+        for (int64_t p = panel_begin; p < panel_end; ++p) {
+          const std::byte* panel = ctx.call.packed + p * panel_bytes;
+          const int64_t n = p * kAmxChannels;
+          if constexpr (requires { Source::Fits(panel); }) {
+            if (!Source::Fits(panel)) {
+              Source::RunUnfit(ctx.call, ctx.layout, panel, row, rows, n);
+              continue;
+            }
+          }
+          rows > 16 ? FewRows<true>(ctx, panel, row, rows, n, totals)
+                    : FewRows<false>(ctx, panel, row, rows, n, totals);
+        }
+        return;
+      }
+    }
     for (int64_t p = panel_begin; p < panel_end; p += together) {
       const int64_t end = p + together < panel_end ? p + together : panel_end;
       if constexpr (requires { Source::RunUnfit(ctx.call, ctx.layout, nullptr, 0, 0, 0); }) {

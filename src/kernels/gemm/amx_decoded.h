@@ -10,6 +10,18 @@
 namespace octavo {
 namespace {
 
+// Decodes a chunk, fetching the next one meanwhile.
+template <typename Source>
+[[gnu::always_inline]] inline const std::byte* DecodeSteps(const Source& source, const std::byte* panel,
+                                                           int64_t step, int64_t steps,
+                                                           int64_t step_bytes, int64_t tile_bytes,
+                                                           std::byte* scratch) {
+  const Source local = source;  // keeps tables in registers
+  const int64_t ahead = steps * step_bytes > 4096 ? steps * step_bytes : 4096;
+  for (int64_t s = 0; s < steps; ++s) local.DecodeStep(panel, step + s, ahead, scratch + s * tile_bytes);
+  return scratch;
+}
+
 // bf16 tiles from any decoder of decode_avx512.h. A step of 32 columns x 32 channels is
 // [2 halves][32 / kBlockK] blocks of 64 bytes.
 template <typename Decoder>
@@ -29,21 +41,24 @@ struct DecodedSource {
   TileShape Shape() const { return {}; }
   int64_t Prefetch(int64_t) const { return 0; }  // Tiles() does
 
-  [[gnu::noinline]] const std::byte* Tiles(const std::byte* panel, int64_t step, int64_t steps,
-                                           std::byte* scratch) const {
-    const Decoder local = decoder;
+  // Decodes one k step; fetches `ahead` bytes further on.
+  [[gnu::always_inline]] void DecodeStep(const std::byte* panel, int64_t step, int64_t ahead,
+                                         std::byte* out) const {
     const std::byte* in = panel + codes + step * kStepBytes;
-    const int64_t ahead = steps * kStepBytes > 4096 ? steps * kStepBytes : 4096;
-    std::byte* out = scratch;
-    for (int64_t b = 0; b < steps * 2 * kBlocks; ++b) {
+#pragma GCC unroll 16
+    for (int64_t b = 0; b < 2 * kBlocks; ++b) {
       __m512i rows[Decoder::kPairs];
       __builtin_prefetch(in + ahead, 0, 2);
-      local.Decode(_mm512_load_si512(in), rows);
+      decoder.Decode(_mm512_load_si512(in), rows);
+#pragma GCC unroll 4
       for (int p = 0; p < Decoder::kPairs; ++p) _mm512_store_si512(out + p * 64, rows[p]);
       in += 64;
       out += Decoder::kPairs * 64;
     }
-    return scratch;
+  }
+  [[gnu::noinline]] const std::byte* Tiles(const std::byte* panel, int64_t step, int64_t steps,
+                                           std::byte* scratch) const {
+    return DecodeSteps(*this, panel, step, steps, kStepBytes, 2048, scratch);
   }
 
   static void Pack(const WeightSpec& w, const WeightRows& rows, std::byte* panel) {
@@ -96,22 +111,22 @@ struct NibbleSource : NibbleLayout {
   TileShape Shape() const { return {16, 16, static_cast<int>(tile_k), static_cast<int>(tile_k) / 4}; }
   int64_t Prefetch(int64_t) const { return 0; }
 
-  [[gnu::noinline]] const std::byte* Tiles(const std::byte* panel, int64_t step, int64_t steps,
-                                           std::byte* scratch) const {
+  [[gnu::always_inline]] void DecodeStep(const std::byte* panel, int64_t step, int64_t ahead,
+                                         std::byte* out) const {
     // (n ^ 8) - 8 extends the sign of a nibble.
     const __m512i sign = _mm512_set1_epi8(is_signed ? 8 : 0);
     const std::byte* in = panel + codes + step * 2 * half_bytes;
-    const std::byte* end = in + steps * 2 * half_bytes;
-    const int64_t ahead = end - in > 4096 ? end - in : 4096;
-    std::byte* out = scratch;
-    for (; in < end; in += 64, out += 128) {
+    for (const std::byte* end = in + 2 * half_bytes; in < end; in += 64, out += 128) {
       __m512i rows[2];
       __builtin_prefetch(in + ahead, 0, 2);
       NibbleCodes::Decode(_mm512_load_si512(in), rows);
       _mm512_store_si512(out, _mm512_sub_epi8(_mm512_xor_si512(rows[0], sign), sign));
       _mm512_store_si512(out + 64, _mm512_sub_epi8(_mm512_xor_si512(rows[1], sign), sign));
     }
-    return scratch;
+  }
+  [[gnu::noinline]] const std::byte* Tiles(const std::byte* panel, int64_t step, int64_t steps,
+                                           std::byte* scratch) const {
+    return DecodeSteps(*this, panel, step, steps, 2 * half_bytes, 4 * half_bytes, scratch);
   }
 
   static void Pack(const WeightSpec& w, const WeightRows& rows, std::byte* panel) {
@@ -151,28 +166,26 @@ struct TwoLevelSource : NibbleLayout {
     return _mm512_mullo_epi32(dwords, _mm512_set1_epi32(0x01010101));
   }
 
-  [[gnu::noinline]] const std::byte* Tiles(const std::byte* panel, int64_t step, int64_t steps,
-                                           std::byte* scratch) const {
-    const int64_t chunk_bytes = steps * 2 * half_bytes;
-    const int64_t ahead = chunk_bytes > 4096 ? chunk_bytes : 4096;
+  [[gnu::always_inline]] void DecodeStep(const std::byte* panel, int64_t step, int64_t ahead,
+                                         std::byte* out) const {
     const std::byte* in = panel + codes + step * 2 * half_bytes;
-    std::byte* out = scratch;
-    for (int64_t s = step; s < step + steps; ++s) {
-      const int64_t group = s / group_steps * kAmxChannels;
-      for (int v = 0; v < 2; ++v) {
-        const __m512i scale = _mm512_and_si512(Spread(panel + scales2 + group + v * 16),
-                                               _mm512_set1_epi16(0xff));
-        const __m512i zero = _mm512_mullo_epi16(Spread(panel + zeros2 + group + v * 16), scale);
-        for (const std::byte* end = in + half_bytes; in < end; in += 64, out += 128) {
-          __m512i rows[2];
-          __builtin_prefetch(in + ahead, 0, 2);
-          NibbleCodes::Decode(_mm512_load_si512(in), rows);
-          _mm512_store_si512(out, _mm512_sub_epi8(_mm512_mullo_epi16(rows[0], scale), zero));
-          _mm512_store_si512(out + 64, _mm512_sub_epi8(_mm512_mullo_epi16(rows[1], scale), zero));
-        }
+    const int64_t group = step / group_steps * kAmxChannels;
+    for (int v = 0; v < 2; ++v) {
+      const __m512i scale = _mm512_and_si512(Spread(panel + scales2 + group + v * 16),
+                                             _mm512_set1_epi16(0xff));
+      const __m512i zero = _mm512_mullo_epi16(Spread(panel + zeros2 + group + v * 16), scale);
+      for (const std::byte* end = in + half_bytes; in < end; in += 64, out += 128) {
+        __m512i rows[2];
+        __builtin_prefetch(in + ahead, 0, 2);
+        NibbleCodes::Decode(_mm512_load_si512(in), rows);
+        _mm512_store_si512(out, _mm512_sub_epi8(_mm512_mullo_epi16(rows[0], scale), zero));
+        _mm512_store_si512(out + 64, _mm512_sub_epi8(_mm512_mullo_epi16(rows[1], scale), zero));
       }
     }
-    return scratch;
+  }
+  [[gnu::noinline]] const std::byte* Tiles(const std::byte* panel, int64_t step, int64_t steps,
+                                           std::byte* scratch) const {
+    return DecodeSteps(*this, panel, step, steps, 2 * half_bytes, 4 * half_bytes, scratch);
   }
 
   static bool Fits(const std::byte* panel) { return panel[0] == std::byte{0}; }
