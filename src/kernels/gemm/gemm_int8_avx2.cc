@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: Apache-2.0
+// int8 activations x integers without VNNI: bytes (and nibbles) widened to 16 bits for vpmaddwd, which
+// is exact for every code; per channel, or groups with f32 or two-level scales. 4 x 16 tiles.
+//
+// vpmaddubsw would need fewer instructions but saturates: two products of u8 x s8 reach 65280.
+// Panel of 16 channels: [scales g][16] f32, [mins g][16] f32 when there are, two-level: [scale2 g][16],
+// [zero2 * scale2 g][16] s32, then [k/2][16][2] bytes.
+#include "kernels/gemm/simd_avx2.h"
+
+namespace octavo {
+namespace {
+
+struct Kernel {
+  static constexpr int kChannels = 16;
+  static constexpr int kMaxRows = 4;
+
+  struct Layout {
+    bool two_level, grouped;
+    int64_t groups, group_steps, steps;
+    int64_t mins, scales2, zeros2, codes;
+
+    explicit Layout(const WeightSpec& w)
+        : two_level(w.scales == ScaleLayout::kTwoLevel), grouped(w.scales == ScaleLayout::kGroup) {
+      const int64_t size = w.group_size > 0 && w.group_size < w.k ? w.group_size : w.k;
+      groups = DivUp(w.k, size);
+      steps = DivUp(w.k, 2);
+      group_steps = groups == 1 ? steps : size / 2;
+      const int64_t row = kChannels * 4;
+      mins = (grouped ? groups : 1) * row;
+      scales2 = mins + (w.has_min ? groups * row : 0);
+      zeros2 = scales2 + (two_level ? groups * row : 0);
+      codes = zeros2 + (two_level ? groups * row : 0);
+    }
+  };
+
+  static size_t PanelBytes(const WeightSpec& w) {
+    const Layout layout(w);
+    return static_cast<size_t>(RoundUp(layout.codes + layout.steps * kChannels * 2, 64));
+  }
+
+  // Sums of one group for kRows x 16 channels.
+  template <int kRows>
+  [[gnu::always_inline]] static void GroupDot(const uint8_t* codes, const int8_t* x, int64_t stride,
+                                              int64_t steps, bool is_signed, __m256i (&dot)[kRows][2]) {
+    const __m256i flip = _mm256_set1_epi16(is_signed ? 128 : 0);
+    for (int64_t s = 0; s < steps; ++s) {
+      __m256i w[2];
+#pragma GCC unroll 2
+      for (int v = 0; v < 2; ++v) {
+        const auto* at = reinterpret_cast<const __m128i*>(codes + s * kChannels * 2 + v * 16);
+        // Signed codes are stored with 128 added.
+        w[v] = _mm256_sub_epi16(_mm256_cvtepu8_epi16(_mm_loadu_si128(at)), flip);
+      }
+#pragma GCC unroll 4
+      for (int m = 0; m < kRows; ++m) {
+        const int8_t* p = x + m * stride + 2 * s;
+        const uint32_t pair = (static_cast<uint32_t>(static_cast<uint16_t>(p[0]))) |
+                              (static_cast<uint32_t>(p[1]) << 16);
+        const __m256i broadcast = _mm256_set1_epi32(static_cast<int32_t>(pair));
+#pragma GCC unroll 2
+        for (int v = 0; v < 2; ++v) {
+          dot[m][v] = _mm256_add_epi32(dot[m][v], _mm256_madd_epi16(w[v], broadcast));
+        }
+      }
+    }
+  }
+
+  template <int kRows>
+  [[gnu::noinline]] static void Tile(const GemmCall& call, const std::byte* panel, int64_t row, int64_t n) {
+    const WeightSpec& w = *call.weight;
+    const Layout layout(w);
+    const auto* scales = reinterpret_cast<const float*>(panel);
+    const auto* mins = reinterpret_cast<const float*>(panel + layout.mins);
+    const auto* codes = reinterpret_cast<const uint8_t*>(panel + layout.codes);
+    const auto* x = call.x.template Row<int8_t>(row);
+    alignas(32) float total[kRows][kChannels] = {};
+    alignas(32) int32_t total2[kRows][kChannels] = {};
+    for (int64_t g = 0; g < layout.groups; ++g) {
+      const int64_t begin = g * layout.group_steps;
+      const int64_t count =
+          layout.steps - begin < layout.group_steps ? layout.steps - begin : layout.group_steps;
+      __m256i dot[kRows][2];
+#pragma GCC unroll 4
+      for (int m = 0; m < kRows; ++m) dot[m][0] = dot[m][1] = _mm256_setzero_si256();
+      GroupDot<kRows>(codes + begin * kChannels * 2, x + begin * 2, call.x.row_stride, count,
+                      !w.has_min && !layout.two_level, dot);
+#pragma GCC unroll 4
+      for (int m = 0; m < kRows; ++m) {
+        const int32_t sum = call.x.group_sums != nullptr
+                                ? call.x.group_sums[(row + m) * call.x.sum_groups() + g]
+                                : 0;
+#pragma GCC unroll 2
+        for (int v = 0; v < 2; ++v) {
+          AddGroup(layout, panel, g, v * 8, dot[m][v], sum, scales, w.has_min ? mins : nullptr,
+                   &total[m][v * 8], &total2[m][v * 8]);
+        }
+      }
+    }
+    alignas(32) static constexpr float kOnes[8] = {1, 1, 1, 1, 1, 1, 1, 1};
+    for (int m = 0; m < kRows; ++m) {
+      for (int v = 0; v < 2; ++v) {
+        const __m256 value =
+            layout.two_level ? _mm256_cvtepi32_ps(_mm256_load_si256(
+                                   reinterpret_cast<const __m256i*>(&total2[m][v * 8])))
+                             : _mm256_load_ps(&total[m][v * 8]);
+        StoreOutput(call, row + m, n + v * 8, value, call.x.scales + row + m,
+                    layout.grouped ? kOnes : scales + v * 8);
+      }
+    }
+  }
+
+  [[gnu::always_inline]] static void AddGroup(const Layout& layout, const std::byte* panel, int64_t g,
+                                              int64_t c, __m256i dot, int32_t sum, const float* scales,
+                                              const float* mins, float* total, int32_t* total2) {
+    const int64_t at = g * kChannels + c;
+    if (layout.two_level) {
+      const auto* scale = reinterpret_cast<const __m256i*>(panel + layout.scales2 + at * 4);
+      const auto* zero = reinterpret_cast<const __m256i*>(panel + layout.zeros2 + at * 4);
+      auto* out = reinterpret_cast<__m256i*>(total2);
+      const __m256i scaled = _mm256_sub_epi32(_mm256_mullo_epi32(dot, _mm256_loadu_si256(scale)),
+                                              _mm256_mullo_epi32(_mm256_loadu_si256(zero), _mm256_set1_epi32(sum)));
+      _mm256_store_si256(out, _mm256_add_epi32(_mm256_load_si256(out), scaled));
+      return;
+    }
+    const __m256 value = _mm256_cvtepi32_ps(dot);
+    if (!layout.grouped) return _mm256_store_ps(total, value);
+    __m256 acc = _mm256_fmadd_ps(value, _mm256_loadu_ps(scales + at), _mm256_load_ps(total));
+    if (mins != nullptr) {
+      acc = _mm256_fmadd_ps(_mm256_set1_ps(static_cast<float>(sum)), _mm256_loadu_ps(mins + at), acc);
+    }
+    _mm256_store_ps(total, acc);
+  }
+
+  static void Run(const GemmCall& call, int64_t panel_begin, int64_t panel_end) {
+    const int64_t rows = call.x.rows;
+    for (int64_t p = panel_begin; p < panel_end; ++p) {
+      const std::byte* panel = call.packed + p * static_cast<int64_t>(PanelBytes(*call.weight));
+      for (int64_t row = 0; row < rows; row += kMaxRows) {
+        switch (rows - row) {
+          case 1: Tile<1>(call, panel, row, p * kChannels); break;
+          case 2: Tile<2>(call, panel, row, p * kChannels); break;
+          case 3: Tile<3>(call, panel, row, p * kChannels); break;
+          default: Tile<4>(call, panel, row, p * kChannels); break;
+        }
+      }
+    }
+  }
+};
+
+bool Accepts(const WeightSpec& w, ActivationFormat format) {
+  if (format != ActivationFormat::kInt8 || !IsLegalPair(w, format)) return false;
+  return w.k <= 65792 && (w.group_size == 0 || w.group_size >= w.k || w.group_size % 2 == 0);
+}
+
+void Pack(const WeightSpec& w, const WeightRows& rows, std::byte* panel) {
+  const Kernel::Layout layout(w);
+  const int64_t groups = layout.groups, channels = Kernel::kChannels;
+  PackScales(rows.scales.data(), rows.scales.size(), layout.grouped ? groups : 1, channels,
+             reinterpret_cast<float*>(panel));
+  if (w.has_min) {
+    PackScales(rows.mins.data(), rows.mins.size(), groups, channels,
+               reinterpret_cast<float*>(panel + layout.mins));
+  }
+  if (layout.two_level) {
+    auto* scales2 = reinterpret_cast<int32_t*>(panel + layout.scales2);
+    auto* zeros2 = reinterpret_cast<int32_t*>(panel + layout.zeros2);
+    for (int64_t i = 0; i < groups * channels; ++i) {
+      const int64_t from = i % channels * groups + i / channels;
+      scales2[i] = rows.scales2.data()[from];
+      zeros2[i] = scales2[i] * rows.zeros2.data()[from];
+    }
+  }
+  const uint8_t flip = !w.has_min && !layout.two_level ? 128 : 0;
+  auto* codes = reinterpret_cast<uint8_t*>(panel + layout.codes);
+  for (int64_t s = 0; s < layout.steps; ++s) {
+    for (int64_t c = 0; c < channels; ++c) {
+      for (int64_t t = 0; t < 2; ++t) {
+        const int64_t k = 2 * s + t;
+        const uint8_t code = k < w.k ? rows.codes.data()[c * w.k + k] : uint8_t{0};
+        codes[(s * channels + c) * 2 + t] = code ^ flip;
+      }
+    }
+  }
+}
+
+}  // namespace
+
+extern const GemmKernel kGemm_gemm_int8_avx2;
+const GemmKernel kGemm_gemm_int8_avx2 = {
+    .name = "gemm_int8_avx2",
+    .isa = IsaLevel::kAvx2,
+    .accepts = Accepts,
+    .panel_channels = Kernel::kChannels,
+    .panel_bytes = Kernel::PanelBytes,
+    .pack = Pack,
+    .run = Kernel::Run,
+};
+
+}  // namespace octavo
