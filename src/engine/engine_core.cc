@@ -40,6 +40,11 @@ void EngineCore::Add(std::shared_ptr<const EngineRequest> request) {
   if (WantsPromptScores(*group.request)) {
     group.prompt_scores.resize(group.request->prompt.size() - 1);
   }
+  if (group.request->pooling != Pooling::kNone) {
+    group.pooler = std::make_unique<EmbeddingPooler>(
+        group.request->pooling, group.request->normalize_embedding,
+        static_cast<size_t>(executor_.hidden_size()));
+  }
   scheduler_.Add(NewSequence(group));
 }
 
@@ -50,7 +55,8 @@ Sequence& EngineCore::NewSequence(Group& group) {
   sequence->serial = next_serial_++;
   sequence->tokens = group.request->prompt;
   sequence->num_seats = group.request->params.n;
-  sequence->skip_prefix_cache = WantsPromptScores(*group.request);
+  sequence->skip_prefix_cache =
+      WantsPromptScores(*group.request) || (group.pooler && !group.pooler->last_only());
   sequence->blocks = blocks_.NewSequence(group.request->cache_salt);
   sequence->history = TokenHistory::FromPrompt(sequence->tokens, group.request->params);
   return *group.sequences.emplace_back(std::move(sequence));
@@ -121,7 +127,8 @@ Status EngineCore::Step(StepReport& report) {
     report.end = Clock::now();
     size_t begin = 0;
     for (size_t i = 0; i < plan.sequences.size(); ++i) {
-      Apply(plan.sequences[i], std::span(tasks_).subspan(begin, task_end_[i] - begin), report);
+      Apply(plan.sequences[i], batch_.sequences[0][i].row_begin,
+            std::span(tasks_).subspan(begin, task_end_[i] - begin), report);
       begin = task_end_[i];
     }
     const std::chrono::duration<double, std::milli> elapsed = report.end - report.begin;
@@ -176,7 +183,7 @@ void EngineCore::MakeTasks(const StepPlan& plan) {
   for (const ScheduledSequence& scheduled : plan.sequences) {
     Sequence& s = *scheduled.sequence;
     const EngineRequest& request = *s.request;
-    if (s.skip_prefix_cache) MakeScoreTasks(s, row, scheduled.num_tokens);
+    if (s.skip_prefix_cache && WantsPromptScores(request)) MakeScoreTasks(s, row, scheduled.num_tokens);
     row += scheduled.num_tokens;
     const bool complete = s.num_computed + scheduled.num_tokens == s.num_tokens() + s.num_drafts();
     if (complete && request.max_tokens > 0 && request.pooling == Pooling::kNone) {
@@ -206,8 +213,21 @@ void EngineCore::StorePromptScores(Group& group, int64_t num_computed,
   }
 }
 
-void EngineCore::Apply(const ScheduledSequence& scheduled, std::span<RowTask> tasks,
-                       StepReport& report) {
+// Feeds the rows that count; the last one is the prompt's last only when the prompt is through.
+void EngineCore::Pool(Group& group, const Sequence& sequence, int64_t first_row,
+                      int64_t num_tokens) {
+  if (sequence.num_computed == 0) group.pooler->Restart();
+  std::vector<float> hidden(static_cast<size_t>(executor_.hidden_size()));
+  for (int64_t i = 0; i < num_tokens; ++i) {
+    const bool last = sequence.num_computed + i + 1 == sequence.num_prompt();
+    if (group.pooler->last_only() && !last) continue;
+    executor_.FinalHidden(first_row + i, hidden.data());
+    group.pooler->Add(hidden);
+  }
+}
+
+void EngineCore::Apply(const ScheduledSequence& scheduled, int64_t first_row,
+                       std::span<RowTask> tasks, StepReport& report) {
   Sequence& s = *scheduled.sequence;
   const RequestId id = s.request->id;
   Group& group = groups_.at(id);
@@ -216,6 +236,7 @@ void EngineCore::Apply(const ScheduledSequence& scheduled, std::span<RowTask> ta
     report.prompts.push_back({id, true, scheduled.num_cached, {}, {}});
   }
   StorePromptScores(group, s.num_computed, tasks);
+  if (group.pooler != nullptr) Pool(group, s, first_row, scheduled.num_tokens);
   const int64_t known = std::min(scheduled.num_tokens, s.num_pending());
   if (s.num_output() == 0) report.num_prompt_tokens += known;
   s.num_computed += known;
@@ -245,10 +266,14 @@ void EngineCore::Apply(const ScheduledSequence& scheduled, std::span<RowTask> ta
 }
 
 void EngineCore::FinishPrompt(Group& group, Sequence& sequence, StepReport& report) {
-  if (!sequence.skip_prefix_cache) return;
   sequence.skip_prefix_cache = false;
-  report.prompts.push_back(
-      {group.request->id, false, 0, std::move(group.prompt_scores), {}});
+  PromptUpdate update;
+  update.request_id = group.request->id;
+  update.scores = std::exchange(group.prompt_scores, {});
+  if (group.pooler != nullptr) update.embedding = group.pooler->Finish();
+  if (!update.scores.empty() || !update.embedding.empty()) {
+    report.prompts.push_back(std::move(update));
+  }
 }
 
 // Appends one drawn token to sequence and update; the reason if it ends the choice.

@@ -14,6 +14,7 @@
 
 #include "engine/beam_search.h"
 #include "engine/block_manager.h"
+#include "engine/embedding_pooler.h"
 #include "engine/executor.h"
 #include "engine/prompt_lookup.h"
 #include "engine/row_sampler.h"
@@ -73,6 +74,7 @@ class EngineCore {
     std::vector<PositionScores> prompt_scores;         // [num_prompt - 1] when asked for
     bool started = false;
     std::unique_ptr<BeamSearch> beam;
+    std::unique_ptr<EmbeddingPooler> pooler;
   };
 
   void AbortGroup(Group& group, FinishReason reason, const Status& status);
@@ -80,7 +82,9 @@ class EngineCore {
   void BuildBatch(const StepPlan& plan);
   void MakeTasks(const StepPlan& plan);
   void MakeScoreTasks(Sequence& sequence, int64_t first_row, int64_t num_tokens);
-  void Apply(const ScheduledSequence& scheduled, std::span<RowTask> tasks, StepReport& report);
+  void Apply(const ScheduledSequence& scheduled, int64_t first_row, std::span<RowTask> tasks,
+             StepReport& report);
+  void Pool(Group& group, const Sequence& sequence, int64_t first_row, int64_t num_tokens);
   void StorePromptScores(Group& group, int64_t num_computed, std::span<RowTask> tasks) const;
   void FinishPrompt(Group& group, Sequence& sequence, StepReport& report);
   void AcceptTokens(Group& group, Sequence& sequence, std::span<Sample> samples,

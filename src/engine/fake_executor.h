@@ -74,11 +74,16 @@ class FakeExecutor final : public Executor {
     }
   }
 
+  void FinalHidden(int64_t row, float* hidden) override {
+    FakeLogits(rows_[static_cast<size_t>(row)], {hidden, static_cast<size_t>(hidden_size())});
+  }
+
   void CopyBlock(int32_t from, int32_t to) override {
     std::copy_n(slots_.begin() + from * block_size_, block_size_, slots_.begin() + to * block_size_);
   }
 
   int64_t vocab_size() const override { return vocab_; }
+  int64_t hidden_size() const override { return 8; }
   ThreadPool& pool() override { return pool_; }
 
   int64_t num_steps = 0;

@@ -20,8 +20,10 @@ class ModelExecutor final : public Executor {
   void Logits(std::span<const int64_t> rows, float* logits) override {
     runner_->Logits(rows, logits);
   }
+  void FinalHidden(int64_t row, float* hidden) override { runner_->FinalHidden(row, hidden); }
   void CopyBlock(int32_t from, int32_t to) override { runner_->kv().CopyBlock(from, to); }
   int64_t vocab_size() const override { return runner_->model().config().vocab_size; }
+  int64_t hidden_size() const override { return runner_->model().config().hidden_size; }
   ThreadPool& pool() override { return pool_; }
 
   ModelRunner& runner() { return *runner_; }

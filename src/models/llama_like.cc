@@ -74,6 +74,10 @@ class LlamaLikeModel : public Model {
                      {.data = logits, .row_stride = config().vocab_size}, /*accumulate=*/false);
   }
 
+  void FinalHidden(const Step& step, int64_t row, float* hidden) const override {
+    norm_.Row(step.isa, step.Hidden(config().hidden_size).Row(row), hidden);
+  }
+
   std::vector<const Linear*> linears() const override {
     std::vector<const Linear*> out;
     for (const DecoderLayer& layer : layers_) {

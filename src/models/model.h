@@ -45,6 +45,9 @@ class Model {
   // logits [rows.size(), vocab_size] f32.
   virtual void Finish(Step& step, std::span<const int64_t> rows, float* logits) const = 0;
 
+  // One row after the final norm: hidden [hidden_size] f32 (pooled embeddings).
+  virtual void FinalHidden(const Step& step, int64_t row, float* hidden) const = 0;
+
   // Every linear layer with its slot name, in execution order (for inspect, taps and reports).
   virtual std::vector<const Linear*> linears() const = 0;
 

@@ -32,6 +32,10 @@ Status ModelRunner::Forward(const ForwardBatch& batch) {
   return Status::Ok();
 }
 
+void ModelRunner::FinalHidden(int64_t row, float* hidden) {
+  model_->FinalHidden(MakeStep(), row, hidden);
+}
+
 void ModelRunner::Logits(std::span<const int64_t> rows, float* logits) {
   Step step = MakeStep();
   model_->Finish(step, rows, logits);

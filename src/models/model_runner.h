@@ -36,6 +36,9 @@ class ModelRunner {
   // Logits of the last Forward's rows (ascending): [rows.size(), vocab_size] f32.
   void Logits(std::span<const int64_t> rows, float* logits);
 
+  // Row `row` of the last Forward after the final norm: hidden [hidden_size] f32.
+  void FinalHidden(int64_t row, float* hidden);
+
   const Model& model() const { return *model_; }
   KvCache& kv() { return kv_; }
   const RunnerOptions& options() const { return options_; }

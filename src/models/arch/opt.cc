@@ -141,6 +141,15 @@ class OptModel : public Model {
                        {.data = logits, .row_stride = config().vocab_size}, false);
   }
 
+  void FinalHidden(const Step& step, int64_t row, float* hidden) const override {
+    const float* x = step.Hidden(config().hidden_size).Row(row);
+    if (w_.final_norm) {
+      w_.final_norm->Row(step.isa, x, hidden);
+    } else {
+      std::copy_n(x, config().hidden_size, hidden);
+    }
+  }
+
   std::vector<const Linear*> linears() const override {
     std::vector<const Linear*> out;
     if (w_.project_in) out.push_back(&*w_.project_in);
