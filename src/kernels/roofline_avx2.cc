@@ -13,7 +13,9 @@ constexpr int kChains = 12;
 
 double PeakF32_avx2(int64_t iterations) {
   __m256 acc[kChains], x = _mm256_set1_ps(1.0f);
-  for (auto& a : acc) a = _mm256_setzero_ps();
+  // Unrolled, or the array lives in memory.
+#pragma GCC unroll 20
+  for (int j = 0; j < kChains; ++j) acc[j] = _mm256_setzero_ps();
   asm volatile("" : "+x"(x));
   for (int64_t i = 0; i < iterations; ++i) {
 #pragma GCC unroll 12
@@ -27,7 +29,9 @@ double PeakF32_avx2(int64_t iterations) {
 
 double PeakInt8_avx2(int64_t iterations) {
   __m256i acc[kChains], x = _mm256_set1_epi16(1);
-  for (auto& a : acc) a = _mm256_setzero_si256();
+  // Unrolled, or the array lives in memory.
+#pragma GCC unroll 20
+  for (int j = 0; j < kChains; ++j) acc[j] = _mm256_setzero_si256();
   asm volatile("" : "+x"(x));
   for (int64_t i = 0; i < iterations; ++i) {
 #pragma GCC unroll 12

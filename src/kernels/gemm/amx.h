@@ -169,6 +169,11 @@ template <typename Dot, bool kTwoRowTiles>
   StoreC<kTwoRowTiles>(p.c);
 }
 
+template <bool kValue>
+struct Bool {
+  static constexpr bool value = kValue;
+};
+
 // Where the parts of a panel lie and how K is cut.
 struct AmxLayout {
   int64_t tile_k;       // columns per k step
@@ -247,43 +252,55 @@ struct Amx {
     bool scales_groups() const { return group128 || weight_groups; }
   };
 
-  // total[m] += scale * partial[m] for one group (and the min), in the order of gemm.h.
-  [[gnu::always_inline]] static void AddGroup(const Context& ctx, const std::byte* panel, int64_t g,
-                                              int64_t row, int64_t rows, const std::byte* partial,
-                                              std::byte* total) {
-    const GemmCall& call = ctx.call;
+  // total[m] += scale * partial[m] for one group (and the min), in the order of gemm.h. The first group
+  // starts from zero instead of reading totals.
+  template <bool kFirst, bool kMin, bool kTokenGroups>
+  static void AddGroupRows(const Context& ctx, const std::byte* panel, int64_t g, int64_t row,
+                           int64_t rows, const std::byte* partial, std::byte* total) {
+    const ActivationView& x = ctx.call.x;
     const auto* scales = reinterpret_cast<const float*>(panel + ctx.layout.header) + g * kAmxChannels;
     const auto* mins = reinterpret_cast<const float*>(panel + ctx.layout.mins) + g * kAmxChannels;
-    const __m512 one = _mm512_set1_ps(1.0f);
-    const __m512 scale0 = ctx.weight_groups ? _mm512_load_ps(scales) : one;
-    const __m512 scale1 = ctx.weight_groups ? _mm512_load_ps(scales + 16) : one;
-    const auto value = [](const std::byte* p) {
-      if constexpr (Dot::kInteger) return _mm512_cvtepi32_ps(_mm512_load_si512(p));
-      return _mm512_load_ps(p);
-    };
+    const auto row_scales = kTokenGroups ? x.scales + row * x.scales_per_row() + g : nullptr;
+    const int64_t scale_stride = kTokenGroups ? x.scales_per_row() : 0;
+    const int64_t sum_stride = kMin ? x.sum_groups() : 0;
+    __m512 scale[2], min[2];
+    for (int v = 0; v < 2; ++v) {
+      scale[v] = ctx.weight_groups ? _mm512_load_ps(scales + v * 16) : _mm512_set1_ps(1.0f);
+      min[v] = kMin ? _mm512_load_ps(mins + v * 16) : _mm512_setzero_ps();
+    }
     for (int64_t m = 0; m < rows; ++m) {
       auto* out = reinterpret_cast<float*>(total + m * kAmxRowBytes);
-      __m512 s0 = scale0, s1 = scale1;
-      if (ctx.group128) {
-        const __m512 token =
-            _mm512_set1_ps(call.x.scales[(row + m) * call.x.scales_per_row() + g]);
-        s0 = _mm512_mul_ps(token, s0);
-        s1 = _mm512_mul_ps(token, s1);
+      __m512 sum = _mm512_setzero_ps();
+      if constexpr (kMin) {
+        const int64_t at = (row + m) * sum_stride + g;
+        sum = _mm512_set1_ps(Dot::kInteger ? static_cast<float>(x.group_sums[at]) : x.group_sums_f32[at]);
       }
-      __m512 t0 = g == 0 ? _mm512_setzero_ps() : _mm512_load_ps(out);
-      __m512 t1 = g == 0 ? _mm512_setzero_ps() : _mm512_load_ps(out + 16);
-      t0 = _mm512_fmadd_ps(value(partial + m * kAmxRowBytes), s0, t0);
-      t1 = _mm512_fmadd_ps(value(partial + m * kAmxRowBytes + 64), s1, t1);
-      if (call.weight->has_min) {
-        const int64_t at = (row + m) * call.x.sum_groups() + g;
-        const __m512 sum = _mm512_set1_ps(Dot::kInteger ? static_cast<float>(call.x.group_sums[at])
-                                                        : call.x.group_sums_f32[at]);
-        t0 = _mm512_fmadd_ps(sum, _mm512_load_ps(mins), t0);
-        t1 = _mm512_fmadd_ps(sum, _mm512_load_ps(mins + 16), t1);
+#pragma GCC unroll 2
+      for (int v = 0; v < 2; ++v) {
+        const std::byte* at = partial + m * kAmxRowBytes + v * 64;
+        const __m512 value =
+            Dot::kInteger ? _mm512_cvtepi32_ps(_mm512_load_si512(at)) : _mm512_load_ps(at);
+        __m512 factor = scale[v];
+        if (kTokenGroups) factor = _mm512_mul_ps(_mm512_set1_ps(row_scales[m * scale_stride]), factor);
+        __m512 acc = kFirst ? _mm512_setzero_ps() : _mm512_load_ps(out + v * 16);
+        acc = _mm512_fmadd_ps(value, factor, acc);
+        if (kMin) acc = _mm512_fmadd_ps(sum, min[v], acc);
+        _mm512_store_ps(out + v * 16, acc);
       }
-      _mm512_store_ps(out, t0);
-      _mm512_store_ps(out + 16, t1);
     }
+  }
+
+  static void AddGroup(const Context& ctx, const std::byte* panel, int64_t g, int64_t row, int64_t rows,
+                       const std::byte* partial, std::byte* total) {
+    const auto add = [&](auto first) {
+      constexpr bool kFirst = decltype(first)::value;
+      if (ctx.group128) return AddGroupRows<kFirst, false, true>(ctx, panel, g, row, rows, partial, total);
+      if (ctx.call.weight->has_min) {
+        return AddGroupRows<kFirst, true, false>(ctx, panel, g, row, rows, partial, total);
+      }
+      AddGroupRows<kFirst, false, false>(ctx, panel, g, row, rows, partial, total);
+    };
+    g == 0 ? add(Bool<true>{}) : add(Bool<false>{});
   }
 
   // Up to 32 rows against one chunk of one panel; `c` is the block's place in the scratch matrix.

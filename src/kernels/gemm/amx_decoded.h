@@ -45,7 +45,7 @@ struct DecodedSource {
   [[gnu::always_inline]] void DecodeStep(const std::byte* panel, int64_t step, int64_t ahead,
                                          std::byte* out) const {
     const std::byte* in = panel + codes + step * kStepBytes;
-#pragma GCC unroll 16
+#pragma GCC unroll 2
     for (int64_t b = 0; b < 2 * kBlocks; ++b) {
       __m512i rows[Decoder::kPairs];
       __builtin_prefetch(in + ahead, 0, 2);

@@ -15,6 +15,8 @@ template <typename Decoder>
 struct DecodedBf16 {
   static constexpr int kChannels = 32;
   static constexpr int64_t kBlockBytes = 2 * 64;
+  // Accumulators and decoded pairs of two vectors must fit 32 registers with a few to spare.
+  static constexpr int kPlainRows = Decoder::kPairs == 4 ? 8 : 10;
 
   // Groups of one row: where chains restart.
   struct Groups {
@@ -167,10 +169,11 @@ struct DecodedBf16 {
     for (int64_t p = panel_begin; p < panel_end; ++p) {
       const std::byte* panel = call.packed + p * static_cast<int64_t>(PanelBytes(w));
       const int64_t n = p * kChannels;
-      for (int64_t row = 0; row < rows; row += 12) {
-        const int64_t count = rows - row < 12 ? rows - row : 12;
+      const int64_t step = grouped ? 12 : kPlainRows;
+      for (int64_t row = 0; row < rows; row += step) {
+        const int64_t count = rows - row < step ? rows - row : step;
         if (!grouped) {
-          TileOf<12, 2, false>(count, call, panel, row, 0, n);
+          TileOf<kPlainRows, 2, false>(count, call, panel, row, 0, n);
         } else if (count <= 4) {
           TileOf<4, 2, true>(count, call, panel, row, 0, n);
         } else {

@@ -31,7 +31,8 @@ bool IsLegalPair(const WeightSpec& weight, ActivationFormat format) {
     case ActivationFormat::kF32: return !is_two_level;
     case ActivationFormat::kInt8: return is_int;
     case ActivationFormat::kFp8Group128:
-      if (is_group && weight.group_size != 128) return false;
+      // A min would need its own product with the token's group scale; no format asks for that.
+      if (weight.has_min || (is_group && weight.group_size != 128)) return false;
       [[fallthrough]];
     case ActivationFormat::kBf16:
     case ActivationFormat::kFp8: break;
