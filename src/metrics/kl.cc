@@ -29,7 +29,7 @@ double KlDivergence(std::span<const float> reference, std::span<const float> oth
 void DivergenceMeter::Add(std::span<const float> reference, std::span<const float> other) {
   kl_.push_back(KlDivergence(reference, other));
   margin_.push_back(Top1Margin(reference));
-  same_top1_.push_back(ArgMax(reference) == ArgMax(other));
+  same_top1_.push_back(Top1Token(reference) == Top1Token(other));
 }
 
 double DivergenceMeter::mean_kl() const {

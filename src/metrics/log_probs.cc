@@ -30,7 +30,7 @@ double LogProb(std::span<const float> logits, int64_t token) {
   return static_cast<double>(logits[static_cast<size_t>(token)]) - LogSumExp(logits);
 }
 
-int64_t ArgMax(std::span<const float> logits) {
+int64_t Top1Token(std::span<const float> logits) {
   return std::max_element(logits.begin(), logits.end()) - logits.begin();
 }
 

@@ -16,7 +16,7 @@ double LogSumExp(std::span<const float> logits);
 double LogProb(std::span<const float> logits, int64_t token);
 
 // Index of the largest logit; ties go to the lowest index, as in argmax of numpy and torch.
-int64_t ArgMax(std::span<const float> logits);
+int64_t Top1Token(std::span<const float> logits);
 
 // Largest minus second-largest logit: how sure the greedy choice is. 0 on a tie; needs two logits.
 float Top1Margin(std::span<const float> logits);

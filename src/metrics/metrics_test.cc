@@ -36,7 +36,7 @@ TEST(LogProbsTest, InfinitiesAndNansShow) {
 }
 
 TEST(LogProbsTest, ArgMaxTakesTheLowestOfEqualsAndMarginSeesTies) {
-  EXPECT_EQ(ArgMax(std::array{1.0f, 5.0f, 5.0f}), 1);
+  EXPECT_EQ(Top1Token(std::array{1.0f, 5.0f, 5.0f}), 1);
   EXPECT_EQ(Top1Margin(std::array{1.0f, 5.0f, 5.0f}), 0.0f);
   EXPECT_EQ(Top1Margin(std::array{5.0f, 1.0f, 3.5f}), 1.5f);
 }
