@@ -53,6 +53,7 @@ struct TileState {
   const KvCodeTable* table;  // numbers of the codes
   SoftmaxState state[kAttentionTileRows];
   float q_sum[kAttentionTileRows];
+  int64_t first[kAttentionTileRows], last[kAttentionTileRows];  // visible tokens
   alignas(64) ChunkScales scales;  // of the current chunk
   alignas(64) std::byte q[kAttentionTileRows * kAttentionMaxHeadDim * 4];  // rounded queries
   alignas(64) float o[kAttentionTileRows * kAttentionMaxHeadDim];
@@ -167,7 +168,7 @@ inline RowFactor RowWeights(const AttentionTask& task, const RowRange& range, in
                             std::byte* weights, TileState& tile, float* partial) {
   using V = typename Dot::V;
   const int64_t begin = range.chunk * 256;
-  const int64_t first = task.FirstVisible(row) - begin, last = task.PositionOf(row) - begin;
+  const int64_t first = tile.first[row] - begin, last = tile.last[row] - begin;
   const RowSoftmax softmax{.score_scale = task.score_scale,
                            .softcap_log2 = task.softcap_log2,
                            .group_begin = range.group_begin,
@@ -273,6 +274,8 @@ inline void StartTile(const AttentionTask& task, int dims, TileState& tile) {
   std::byte* to = tile.q;
   for (int row = 0; row < task.row_count; ++row) {
     const float* q = task.Q(row);
+    tile.first[row] = task.FirstVisible(row);
+    tile.last[row] = task.PositionOf(row);
     V sum = V::Zero();
     for (int d = 0; d < dims; d += 16, to += 16 * Dot::kOperandBytes) {
       const int lanes = head_dim - d < 16 ? head_dim - d : 16;

@@ -79,6 +79,7 @@ inline V ScoreGroup(const RowSoftmax& row, V dots, int group, V lane) {
   }
   V t = dots * V::Set1(row.score_scale);
   if (row.softcap_log2 > 0) t = V::Set1(row.softcap_log2) * Tanh(t);
+  if (group * 16 >= row.first && group * 16 + 15 <= row.last) return t;
   const V token = lane + V::Set1(static_cast<float>(group * 16));
   t = IfLess(token, V::Set1(static_cast<float>(row.first)), V::Set1(kMinusInfinity), t);
   return IfLess(V::Set1(static_cast<float>(row.last)), token, V::Set1(kMinusInfinity), t);
