@@ -328,20 +328,23 @@ struct Amx {
       MultiplyTiles<Dot, kTwoRowTiles>(p);
       return;
     }
-    alignas(64) std::byte partial[32 * kAmxRowBytes];
-    for (int64_t step = step_begin; step < step_end;) {
-      const int64_t g = step / ctx.group_steps;
+    // A group's sums are scaled after the tile instructions of the next group are on their way.
+    alignas(64) std::byte partial[2][32 * kAmxRowBytes];
+    const int64_t first = step_begin / ctx.group_steps;
+    int64_t g = first;
+    for (int64_t step = step_begin; step < step_end; ++g) {
       const int64_t group_end = (g + 1) * ctx.group_steps;
       const int64_t end = group_end < step_end ? group_end : step_end;
       p.steps = end - step;
-      p.c = partial;
+      p.c = partial[g % 2];
       p.load_c = false;
       MultiplyTiles<Dot, kTwoRowTiles>(p);
-      AddGroup(ctx, panel, g, row, rows, partial, c);
+      if (g > first) AddGroup(ctx, panel, g - 1, row, rows, partial[(g - 1) % 2], c);
       p.a += p.steps * p.a_step;
       p.b += p.steps * 2 * p.b_tile;
       step = end;
     }
+    AddGroup(ctx, panel, g - 1, row, rows, partial[(g - 1) % 2], c);
   }
 
   static void Epilogue(const Context& ctx, const std::byte* panel, int64_t row, int64_t rows, int64_t n,
