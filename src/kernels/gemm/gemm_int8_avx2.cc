@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // int8 activations x integers without VNNI: bytes (and nibbles) widened to 16 bits for vpmaddwd, which
-// is exact for every code; per channel, or groups with f32 or two-level scales. 4 x 16 tiles.
+// is exact for every code; per channel, or groups with f32 or two-level scales. 6 x 16 tiles.
 //
 // vpmaddubsw would need fewer instructions but saturates: two products of u8 x s8 reach 65280.
 // Panel of 16 channels: [scales g][16] f32, [mins g][16] f32 when there are, two-level: [scale2 g][16],
@@ -12,7 +12,8 @@ namespace {
 
 struct Kernel {
   static constexpr int kChannels = 16;
-  static constexpr int kMaxRows = 4;
+  static constexpr int kMaxRows = 6;
+  static constexpr int64_t kChunk = 512;
 
   struct Layout {
     bool two_level, grouped;
@@ -38,34 +39,57 @@ struct Kernel {
     return static_cast<size_t>(RoundUp(layout.codes + layout.steps * kChannels * 2, 64));
   }
 
-  // Sums of one group for kRows x 16 channels.
-  template <int kRows>
+  // Sums of one group for kRows x 16 channels. Activations are widened to 16 bits chunk by chunk, so that
+  // a pair is one broadcast load.
+  template <int kRows, bool kSigned>
   [[gnu::always_inline]] static void GroupDot(const uint8_t* codes, const int8_t* x, int64_t stride,
-                                              int64_t steps, bool is_signed, __m256i (&dot)[kRows][2]) {
-    const __m256i flip = _mm256_set1_epi16(is_signed ? 128 : 0);
-    for (int64_t s = 0; s < steps; ++s) {
-      __m256i w[2];
+                                              int64_t steps, int32_t (*sums)[kChannels]) {
+    __m256i dot[kRows][2];
+#pragma GCC unroll 8
+    for (int m = 0; m < kRows; ++m) {
 #pragma GCC unroll 2
-      for (int v = 0; v < 2; ++v) {
-        const auto* at = reinterpret_cast<const __m128i*>(codes + s * kChannels * 2 + v * 16);
-        // Signed codes are stored with 128 added.
-        w[v] = _mm256_sub_epi16(_mm256_cvtepu8_epi16(_mm_loadu_si128(at)), flip);
-      }
-#pragma GCC unroll 4
+      for (int v = 0; v < 2; ++v) dot[m][v] = _mm256_setzero_si256();
+    }
+    alignas(32) int16_t wide[kRows][kChunk];
+    for (int64_t begin = 0; begin < steps; begin += kChunk / 2) {
+      const int64_t count = steps - begin < kChunk / 2 ? steps - begin : kChunk / 2;
       for (int m = 0; m < kRows; ++m) {
-        const int8_t* p = x + m * stride + 2 * s;
-        const uint32_t pair = (static_cast<uint32_t>(static_cast<uint16_t>(p[0]))) |
-                              (static_cast<uint32_t>(p[1]) << 16);
-        const __m256i broadcast = _mm256_set1_epi32(static_cast<int32_t>(pair));
+        for (int64_t i = 0; i < count * 2; i += 16) {  // rows are padded beyond their end
+          const auto* at = reinterpret_cast<const __m128i*>(x + m * stride + begin * 2 + i);
+          _mm256_store_si256(reinterpret_cast<__m256i*>(wide[m] + i), _mm256_cvtepi8_epi16(_mm_loadu_si128(at)));
+        }
+      }
+      const int16_t* pair = wide[0];
+      for (int64_t s = 0; s < count; ++s, pair += 2, codes += kChannels * 2) {
+        __m256i w[2];
 #pragma GCC unroll 2
         for (int v = 0; v < 2; ++v) {
-          dot[m][v] = _mm256_add_epi32(dot[m][v], _mm256_madd_epi16(w[v], broadcast));
+          const __m128i raw = _mm_loadu_si128(reinterpret_cast<const __m128i*>(codes + v * 16));
+          w[v] = kSigned ? _mm256_cvtepi8_epi16(raw) : _mm256_cvtepu8_epi16(raw);
         }
+#pragma GCC unroll 8
+        for (int m = 0; m < kRows; ++m) {
+          int32_t dword;
+          __builtin_memcpy(&dword, pair + m * kChunk, 4);
+          const __m256i broadcast = _mm256_set1_epi32(dword);
+#pragma GCC unroll 2
+          for (int v = 0; v < 2; ++v) {
+            dot[m][v] = _mm256_add_epi32(dot[m][v], _mm256_madd_epi16(w[v], broadcast));
+          }
+        }
+      }
+    }
+#pragma GCC unroll 8
+    for (int m = 0; m < kRows; ++m) {
+#pragma GCC unroll 2
+      for (int v = 0; v < 2; ++v) {
+        KeepInRegister(dot[m][v]);
+        _mm256_store_si256(reinterpret_cast<__m256i*>(&sums[m][v * 8]), dot[m][v]);
       }
     }
   }
 
-  template <int kRows>
+  template <int kRows, bool kSigned>
   [[gnu::noinline]] static void Tile(const GemmCall& call, const std::byte* panel, int64_t row, int64_t n) {
     const WeightSpec& w = *call.weight;
     const Layout layout(w);
@@ -79,19 +103,15 @@ struct Kernel {
       const int64_t begin = g * layout.group_steps;
       const int64_t count =
           layout.steps - begin < layout.group_steps ? layout.steps - begin : layout.group_steps;
-      __m256i dot[kRows][2];
-#pragma GCC unroll 4
-      for (int m = 0; m < kRows; ++m) dot[m][0] = dot[m][1] = _mm256_setzero_si256();
-      GroupDot<kRows>(codes + begin * kChannels * 2, x + begin * 2, call.x.row_stride, count,
-                      !w.has_min && !layout.two_level, dot);
-#pragma GCC unroll 4
+      alignas(32) int32_t sums[kRows][kChannels];
+      GroupDot<kRows, kSigned>(codes + begin * kChannels * 2, x + begin * 2, call.x.row_stride, count, sums);
       for (int m = 0; m < kRows; ++m) {
         const int32_t sum = call.x.group_sums != nullptr
                                 ? call.x.group_sums[(row + m) * call.x.sum_groups() + g]
                                 : 0;
-#pragma GCC unroll 2
         for (int v = 0; v < 2; ++v) {
-          AddGroup(layout, panel, g, v * 8, dot[m][v], sum, scales, w.has_min ? mins : nullptr,
+          const __m256i dot = _mm256_load_si256(reinterpret_cast<const __m256i*>(&sums[m][v * 8]));
+          AddGroup(layout, panel, g, v * 8, dot, sum, scales, w.has_min ? mins : nullptr,
                    &total[m][v * 8], &total2[m][v * 8]);
         }
       }
@@ -131,17 +151,23 @@ struct Kernel {
     _mm256_store_ps(total, acc);
   }
 
+  template <int kMax, bool kSigned>
+  static void TileOf(int64_t rows, const GemmCall& call, const std::byte* panel, int64_t row, int64_t n) {
+    if constexpr (kMax > 1) {
+      if (rows < kMax) return TileOf<kMax - 1, kSigned>(rows, call, panel, row, n);
+    }
+    Tile<kMax, kSigned>(call, panel, row, n);
+  }
+
   static void Run(const GemmCall& call, int64_t panel_begin, int64_t panel_end) {
-    const int64_t rows = call.x.rows;
+    const WeightSpec& w = *call.weight;
+    const bool is_signed = !w.has_min && w.scales != ScaleLayout::kTwoLevel;
     for (int64_t p = panel_begin; p < panel_end; ++p) {
-      const std::byte* panel = call.packed + p * static_cast<int64_t>(PanelBytes(*call.weight));
-      for (int64_t row = 0; row < rows; row += kMaxRows) {
-        switch (rows - row) {
-          case 1: Tile<1>(call, panel, row, p * kChannels); break;
-          case 2: Tile<2>(call, panel, row, p * kChannels); break;
-          case 3: Tile<3>(call, panel, row, p * kChannels); break;
-          default: Tile<4>(call, panel, row, p * kChannels); break;
-        }
+      const std::byte* panel = call.packed + p * static_cast<int64_t>(PanelBytes(w));
+      for (int64_t row = 0; row < call.x.rows; row += kMaxRows) {
+        const int64_t rows = call.x.rows - row < kMaxRows ? call.x.rows - row : kMaxRows;
+        is_signed ? TileOf<kMaxRows, true>(rows, call, panel, row, p * kChannels)
+                  : TileOf<kMaxRows, false>(rows, call, panel, row, p * kChannels);
       }
     }
   }
@@ -170,14 +196,12 @@ void Pack(const WeightSpec& w, const WeightRows& rows, std::byte* panel) {
       zeros2[i] = scales2[i] * rows.zeros2.data()[from];
     }
   }
-  const uint8_t flip = !w.has_min && !layout.two_level ? 128 : 0;
   auto* codes = reinterpret_cast<uint8_t*>(panel + layout.codes);
   for (int64_t s = 0; s < layout.steps; ++s) {
     for (int64_t c = 0; c < channels; ++c) {
       for (int64_t t = 0; t < 2; ++t) {
         const int64_t k = 2 * s + t;
-        const uint8_t code = k < w.k ? rows.codes.data()[c * w.k + k] : uint8_t{0};
-        codes[(s * channels + c) * 2 + t] = code ^ flip;
+        codes[(s * channels + c) * 2 + t] = k < w.k ? rows.codes.data()[c * w.k + k] : uint8_t{0};
       }
     }
   }
