@@ -58,6 +58,9 @@ Sequence& EngineCore::NewSequence(Group& group) {
   sequence->skip_prefix_cache =
       WantsPromptScores(*group.request) || (group.pooler && !group.pooler->last_only());
   sequence->blocks = blocks_.NewSequence(group.request->cache_salt);
+  if (group.request->constraint != nullptr) {
+    sequence->constraint = std::make_shared<TokenConstraint>(group.request->constraint);
+  }
   sequence->history = TokenHistory::FromPrompt(sequence->tokens, group.request->params);
   return *group.sequences.emplace_back(std::move(sequence));
 }
@@ -244,6 +247,7 @@ void EngineCore::Apply(const ScheduledSequence& scheduled, int64_t first_row,
     blocks_.Commit(s.blocks, s.tokens, s.num_computed);
     return;
   }
+  if (!tasks.empty()) verdict_ = tasks.back().verdict;
   const bool prompt_done = s.num_output() == 0;
   if (prompt_done) FinishPrompt(group, s, report);
   if (group.request->max_tokens == 0) {
@@ -276,16 +280,24 @@ void EngineCore::FinishPrompt(Group& group, Sequence& sequence, StepReport& repo
   }
 }
 
+// Why nothing could be drawn.
+FinishReason EngineCore::WithoutToken(TokenConstraint::Verdict verdict, ChoiceUpdate& update) {
+  if (verdict == TokenConstraint::Verdict::kComplete) return FinishReason::kStop;
+  update.status =
+      verdict == TokenConstraint::Verdict::kTooComplex
+          ? InvalidArgument("structured output: nesting or ambiguity beyond the limits")
+          : InvalidArgument("no token is allowed here: every logit is masked or not finite");
+  return FinishReason::kError;
+}
+
 // Appends one drawn token to sequence and update; the reason if it ends the choice.
 std::optional<FinishReason> EngineCore::AppendToken(Sequence& sequence, Sample& sample,
                                                     ChoiceUpdate& update) {
   const EngineRequest& request = *sequence.request;
-  if (sample.token < 0) {
-    update.status = InvalidArgument("no token is allowed here: every logit is masked or not finite");
-    return FinishReason::kError;
-  }
+  if (sample.token < 0) return WithoutToken(verdict_, update);
   sequence.tokens.push_back(sample.token);
   sequence.history.Add(sample.token);
+  if (sequence.constraint != nullptr) sequence.constraint->Accept(sample.token);
   update.tokens.push_back(sample.token);
   if (sample.scores) update.scores.push_back(*std::move(sample.scores));
   if (sequence.num_output() > request.params.min_tokens || request.params.min_tokens == 0) {
@@ -328,7 +340,8 @@ void EngineCore::AcceptTokens(Group& group, Sequence& sequence, std::span<Sample
 }
 
 void EngineCore::Propose(Sequence& sequence) {
-  if (options_.lookup.num_tokens <= 0) return;
+  // A draft would need the masks of tokens that may never come.
+  if (options_.lookup.num_tokens <= 0 || sequence.constraint != nullptr) return;
   const int64_t room = sequence.request->max_tokens - sequence.num_output() - 1;
   const int64_t count = std::min(room, sequence.pacer.NextCount(options_.lookup.num_tokens));
   sequence.drafts = ProposeByPromptLookup(sequence.tokens, options_.lookup, count);
@@ -354,6 +367,7 @@ std::unique_ptr<Sequence> EngineCore::CloneOf(const Sequence& parent) {
   child->num_seats = 1;
   child->drafts.clear();
   child->candidates.clear();
+  if (parent.constraint != nullptr) child->constraint = parent.constraint->Fork();
   if (parent.state == SequenceState::kRunning) {
     child->blocks = blocks_.Fork(parent.blocks);
     scheduler_.AddForked(*child);

@@ -89,6 +89,7 @@ class EngineCore {
   void FinishPrompt(Group& group, Sequence& sequence, StepReport& report);
   void AcceptTokens(Group& group, Sequence& sequence, std::span<Sample> samples,
                     StepReport& report);
+  static FinishReason WithoutToken(TokenConstraint::Verdict verdict, ChoiceUpdate& update);
   void ForkChoices(Group& group, Sequence& first, std::span<Sample> samples, StepReport& report);
   Sequence& Fork(Group& group, const Sequence& parent);
   std::unique_ptr<Sequence> CloneOf(const Sequence& parent);
@@ -113,6 +114,7 @@ class EngineCore {
   ForwardBatch batch_;
   std::vector<RowTask> tasks_;
   std::vector<size_t> task_end_;  // [scheduled sequence]: end of its tasks
+  TokenConstraint::Verdict verdict_ = TokenConstraint::Verdict::kMask;  // of the task being applied
 };
 
 }  // namespace octavo

@@ -121,7 +121,9 @@ class LlmEngineImpl final : public LlmEngine {
  private:
   Status CheckTokenIds(std::string_view what, std::span<const int32_t> ids) const;
   Status CheckRequest(const EngineRequest& request) const;
-  Result<std::shared_ptr<EngineRequest>> Prepare(GenerationRequest request) const;
+  Result<std::shared_ptr<EngineRequest>> Prepare(GenerationRequest request);
+  Status AddConstraint(EngineRequest& request);
+  std::shared_ptr<const TokenTable> Tokens();
   Status Enter();  // counts the request in, or says why not
 
   void StepLoop();
@@ -133,6 +135,7 @@ class LlmEngineImpl final : public LlmEngine {
   void ProcessReport(StepReport& report);
 
   LoadedEngine loaded_;
+  MaskWorker mask_worker_;
   EngineCore core_;          // step thread
   OutputProcessor outputs_;  // output thread
   StatsCollector stats_;
@@ -146,6 +149,9 @@ class LlmEngineImpl final : public LlmEngine {
   bool draining_ = false;
   bool stopped_ = false;
   Status health_;
+
+  std::mutex tokens_mutex_;
+  std::shared_ptr<const TokenTable> tokens_;  // of the vocabulary, for structured output
 
   std::mutex submit_mutex_;  // keeps ids in the order of the mailboxes
   RequestId next_id_ = 1;
@@ -196,7 +202,7 @@ Status LlmEngineImpl::CheckRequest(const EngineRequest& request) const {
   return Status::Ok();
 }
 
-Result<std::shared_ptr<EngineRequest>> LlmEngineImpl::Prepare(GenerationRequest given) const {
+Result<std::shared_ptr<EngineRequest>> LlmEngineImpl::Prepare(GenerationRequest given) {
   if (given.pooling != Pooling::kNone) {
     given.params = {};
     given.params.max_tokens = 0;
@@ -224,7 +230,35 @@ Result<std::shared_ptr<EngineRequest>> LlmEngineImpl::Prepare(GenerationRequest 
   const int64_t room =
       loaded_.options.max_model_len - static_cast<int64_t>(request->prompt.size());
   request->max_tokens = std::min(room, request->params.max_tokens.value_or(room));
+  OCTAVO_RETURN_IF_ERROR(AddConstraint(*request));
   return request;
+}
+
+// Compiled here, on the caller's thread: a bad schema is refused before it costs anyone else a step.
+Status LlmEngineImpl::AddConstraint(EngineRequest& request) {
+  const SamplingParams& params = request.params;
+  if (params.structured_output.kind == StructuredOutput::Kind::kNone) return Status::Ok();
+  OCTAVO_ASSIGN_OR_RETURN(Grammar grammar, CompileStructuredOutput(params.structured_output));
+  std::vector<int32_t> end_tokens = params.stop_token_ids;
+  if (!params.ignore_eos) {
+    const auto& own = loaded_.text->end_tokens();
+    end_tokens.insert(end_tokens.end(), own.begin(), own.end());
+  }
+  request.constraint = std::make_shared<ConstraintContext>(std::move(grammar), Tokens(),
+                                                           mask_worker_, std::move(end_tokens));
+  return Status::Ok();
+}
+
+// Sorted once, when the first request needs it. Special tokens are no text: no grammar allows them.
+std::shared_ptr<const TokenTable> LlmEngineImpl::Tokens() {
+  const std::scoped_lock lock(tokens_mutex_);
+  if (tokens_ == nullptr) {
+    const ModelText& text = *loaded_.text;
+    tokens_ = std::make_shared<const TokenTable>(loaded_.info.vocab_size, [&text](int32_t id) {
+      return text.tokenizer().IsSpecial(id) ? std::string() : text.TokenBytes(id);
+    });
+  }
+  return tokens_;
 }
 
 Status LlmEngineImpl::Enter() {

@@ -352,6 +352,32 @@ TEST_F(LlmEngineTest, EmbedsPromptsTheSameInAnyChunks) {
   EXPECT_NE(embeddings[0], embeddings[1]);
 }
 
+TEST_F(LlmEngineTest, StructuredOutputIsWhatTheSchemaSays) {
+  auto llm = MakeLlm(Options());
+  auto request = Request("json", 200);
+  request.params.ignore_eos = false;
+  request.params.temperature = 1;
+  request.params.n = 4;
+  request.params.seed = 9;
+  request.params.structured_output.kind = StructuredOutput::Kind::kJsonSchema;
+  request.params.structured_output.spec = R"({"type": "object", "properties": {
+      "id": {"type": "integer", "minimum": 1, "maximum": 50},
+      "kind": {"enum": ["cat", "dog"]}}, "required": ["id", "kind"]})";
+  const auto result = Run(*llm, request);
+  ASSERT_EQ(result.choices.size(), 4u);
+  for (const auto& choice : result.choices) {
+    EXPECT_EQ(choice.finish_reason, FinishReason::kStop);
+    EXPECT_THAT(choice.text,
+                ::testing::MatchesRegex(R"re([{]"id": ?[0-9]+, ?"kind": ?"(cat|dog)"[}])re"));
+  }
+  request.params.ignore_eos = true;  // ends where the text is complete all the same
+  EXPECT_EQ(Run(*llm, request).choices[0].text, result.choices[0].text);
+
+  request.params.structured_output.spec = R"({"type": "unknown"})";
+  const auto refused = Run(*llm, request);
+  EXPECT_EQ(refused.status.code(), StatusCode::kInvalidArgument);
+}
+
 TEST_F(LlmEngineTest, BeamsComeBestFirstAndBeatGreedy) {
   auto llm = MakeLlm(Options());
   auto greedy = Request("beam", 12);

@@ -76,6 +76,17 @@ void RowSampler::DrawChain(RowTask& task, std::span<float> rows, Sampler& sample
   }
   TokenHistory with_drafts;
   SampleInput input{&request.params, &s.history, end_tokens, s.num_output(), nullptr};
+  TokenConstraint::Answer answer;
+  if (s.constraint != nullptr) {
+    answer = s.constraint->Wait();
+    task.verdict = answer.verdict;
+    const bool over = answer.verdict == TokenConstraint::Verdict::kComplete && end_tokens.empty();
+    if (over || answer.mask == nullptr) {
+      task.samples.resize(static_cast<size_t>(task.num_choices));
+      return;
+    }
+    input.allowed_mask = answer.mask->data();
+  }
   std::vector<DrawKey> keys;
   for (int32_t choice = 0; choice < task.num_choices; ++choice) {
     keys.push_back({request.seed, s.index + choice, s.num_tokens()});

@@ -33,6 +33,7 @@ struct RowTask {
   // Results. kDraw: the tokens that follow each other (drafts that were drawn, then one more), or
   // with several choices one token per choice.
   std::vector<Sample> samples;
+  TokenConstraint::Verdict verdict = TokenConstraint::Verdict::kMask;  // of structured output
   PositionScores scores;
   std::vector<PositionScores::Entry> top;
 };

@@ -11,6 +11,7 @@
 #include "engine/block_manager.h"
 #include "engine/prompt_lookup.h"
 #include "engine/sampler.h"
+#include "engine/structured/token_constraint.h"
 #include "octavo/engine.h"
 
 namespace octavo {
@@ -26,6 +27,7 @@ struct EngineRequest {
   std::string cache_salt;
   Pooling pooling = Pooling::kNone;
   bool normalize_embedding = true;
+  std::shared_ptr<ConstraintContext> constraint;  // of structured output, or null
 };
 
 enum class SequenceState : uint8_t {
@@ -50,6 +52,7 @@ struct Sequence {
   bool ready = true;               // false while something it needs is being prepared
   SequenceBlocks blocks;
   TokenHistory history;            // what penalties need
+  std::shared_ptr<TokenConstraint> constraint;  // null: any token
   DraftPacer pacer;
   std::vector<PositionScores::Entry> candidates;  // of a beam that waits for its siblings
 
