@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <future>
+#include <regex>
 #include <thread>
 
 #include "engine/tiny_model.h"
@@ -367,8 +368,9 @@ TEST_F(LlmEngineTest, StructuredOutputIsWhatTheSchemaSays) {
   ASSERT_EQ(result.choices.size(), 4u);
   for (const auto& choice : result.choices) {
     EXPECT_EQ(choice.finish_reason, FinishReason::kStop);
-    EXPECT_THAT(choice.text,
-                ::testing::MatchesRegex(R"re([{]"id": ?[0-9]+, ?"kind": ?"(cat|dog)"[}])re"));
+    // Not gtest's matcher: Oniguruma brings a regcomp of its own that would take its place.
+    const std::regex form(R"re(\{"id": ?[0-9]+, ?"kind": ?"(cat|dog)"\})re");
+    EXPECT_TRUE(std::regex_match(choice.text, form)) << choice.text;
   }
   request.params.ignore_eos = true;  // ends where the text is complete all the same
   EXPECT_EQ(Run(*llm, request).choices[0].text, result.choices[0].text);
