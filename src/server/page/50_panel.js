@@ -115,7 +115,7 @@ function liveView(root, status, layers) {
   cached.style.width = 100 * stats.kv_blocks_cached / total + "%";
   const scrolled = root.scrollTop;
   root.replaceChildren(
-    el("div", "tiles", tile(stats.generation_tok_s.toFixed(1), "tokens/s generated"), tile(stats.prompt_tok_s.toFixed(0), "tokens/s read"),
+    el("div", "tiles", tile(stats.generation_tok_s.toFixed(1), "tokens/s out"), tile(stats.prompt_tok_s.toFixed(0), "tokens/s in"),
       tile(String(stats.num_running), "running"), tile(String(stats.num_waiting), "waiting")),
     chartView(history),
     el("h3", "", "KV cache"), el("div", "meter", used, cached),
