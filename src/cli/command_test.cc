@@ -31,8 +31,18 @@ TEST(CommandTest, HelpNamesEveryCommandAndSucceeds) {
   const Outcome help = RunOctavo({"--help"});
   EXPECT_EQ(help.exit_code, 0);
   for (const Command* command : AllCommands()) {
-    EXPECT_THAT(help.out, HasSubstr(command->name));
-    EXPECT_EQ(RunOctavo({command->name, "--help"}).exit_code, 0) << command->name;
+    // "bench serve" is `serve` in the group `bench`; the group's own help names it.
+    const std::string name = command->name;
+    const size_t space = name.find(' ');
+    EXPECT_THAT(help.out, HasSubstr(name.substr(0, space)));
+    if (space == std::string::npos) {
+      EXPECT_EQ(RunOctavo({command->name, "--help"}).exit_code, 0) << name;
+      continue;
+    }
+    const std::string group = name.substr(0, space);
+    const std::string leaf = name.substr(space + 1);
+    EXPECT_THAT(RunOctavo({group.c_str(), "--help"}).out, HasSubstr(leaf));
+    EXPECT_EQ(RunOctavo({group.c_str(), leaf.c_str(), "--help"}).exit_code, 0) << name;
   }
 }
 
