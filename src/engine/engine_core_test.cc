@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <map>
 #include <random>
 
@@ -470,13 +471,19 @@ class RandomRun {
   int64_t finished_ = 0;
 };
 
+// OCTAVO_RANDOM_STEPS=1000000 runs as long as the engine's promise says; every run is shorter.
+int NumSteps(int fallback) {
+  const char* text = std::getenv("OCTAVO_RANDOM_STEPS");
+  return text != nullptr ? std::atoi(text) : fallback;
+}
+
 TEST(EngineCoreRandomTest, FcfsWithTinyPool) {
-  RandomRun({.num_blocks = 22, .num_speculative_tokens = 2}, 1).Run(60000);
+  RandomRun({.num_blocks = 22, .num_speculative_tokens = 2}, 1).Run(NumSteps(60000));
 }
 
 TEST(EngineCoreRandomTest, PriorityWithSlidingWindows) {
   RandomRun({.num_blocks = 40, .windows = {0, 7}, .policy = SchedulingPolicy::kPriority}, 2)
-      .Run(40000);
+      .Run(NumSteps(40000));
 }
 
 }  // namespace
