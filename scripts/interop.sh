@@ -22,11 +22,15 @@ if [ ! -x "$octavo" ]; then
   echo "interop.sh: $octavo is missing; build it first: scripts/test.sh" >&2
   exit 1
 fi
-model=$(scripts/fetch_default_model.sh)
+# The scripts want a 16-bit folder; the GGUF is there to check the import itself.
+OCTAVO_DEFAULT_GGUF=$(scripts/fetch_default_model.sh)
+export OCTAVO_DEFAULT_GGUF
+model=${OCTAVO_DEFAULT_GGUF%.Q4_1.gguf}
+[ -f "$model/config.json" ] || "$octavo" import "$OCTAVO_DEFAULT_GGUF" -o "$model"
 scripts=("$@")
 [ ${#scripts[@]} -gt 0 ] || scripts=(tests/interop/*.py)
 
-# Every script takes the program and the default model, and exits with 0 (passed), 77 (skipped: says
+# Every script takes the program and the default model's folder, and exits with 0 (passed), 77 (skipped: says
 # why) or anything else (failed).
 passed=0 failed=0 skipped=0
 for script in "${scripts[@]}"; do
