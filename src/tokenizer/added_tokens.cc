@@ -19,8 +19,8 @@ Result<AddedToken> ParseToken(const Json& config) {
   AddedToken token;
   OCTAVO_ASSIGN_OR_RETURN(token.content, GetString(config, "content"));
   if (token.content.size() > kMaxContentBytes) {
-    return ResourceExhausted(fmt::format("added token of {} bytes, limit {}", token.content.size(),
-                                         kMaxContentBytes));
+    return ResourceExhausted(
+        fmt::format("added token of {} bytes, limit {}", token.content.size(), kMaxContentBytes));
   }
   OCTAVO_ASSIGN_OR_RETURN(token.special, GetBoolOr(config, "special", false));
   OCTAVO_ASSIGN_OR_RETURN(token.single_word, GetBoolOr(config, "single_word", false));
@@ -110,7 +110,8 @@ std::vector<Section> AddedTokens::Split(std::string_view text, bool normalized) 
     size_t end = at + length;
     at = end;  // the search goes on here even when rstrip extends the match
     if (token->single_word && TouchesWord(text, begin, end)) continue;
-    if (token->lstrip) begin = std::max(StripSpace(text.substr(0, begin), false, true).size(), copied);
+    if (token->lstrip)
+      begin = std::max(StripSpace(text.substr(0, begin), false, true).size(), copied);
     if (token->rstrip) end = text.size() - StripSpace(text.substr(end), true, false).size();
     add(copied, std::max(begin, copied), nullptr);
     add(begin, end, token);

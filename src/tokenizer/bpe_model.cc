@@ -64,13 +64,15 @@ size_t MergeTable::SlotOf(uint64_t key) const {
 void MergeTable::Insert(int32_t left, int32_t right, Merge merge) {
   const uint64_t key = PairKey(left, right);
   size_t at = SlotOf(key);
-  while (slots_[at].key != key && slots_[at].key != ~uint64_t{0}) at = (at + 1) & (slots_.size() - 1);
+  while (slots_[at].key != key && slots_[at].key != ~uint64_t{0})
+    at = (at + 1) & (slots_.size() - 1);
   slots_[at] = {key, merge};
 }
 
 const MergeTable::Merge* MergeTable::Find(int32_t left, int32_t right) const {
   const uint64_t key = PairKey(left, right);
-  for (size_t at = SlotOf(key); slots_[at].key != ~uint64_t{0}; at = (at + 1) & (slots_.size() - 1)) {
+  for (size_t at = SlotOf(key); slots_[at].key != ~uint64_t{0};
+       at = (at + 1) & (slots_.size() - 1)) {
     if (slots_[at].key == key) return &slots_[at].merge;
   }
   return nullptr;
@@ -102,7 +104,8 @@ Status BpeModel::EncodeWord(std::string_view piece, std::vector<int32_t>* ids) c
   if (cache_.Lookup(piece, ids)) return Status::Ok();
   const size_t first = ids->size();
   if (options_.ignore_merges) {
-    const auto whole = options_.maps_bytes ? vocabulary_.Find(MapBytes(piece)) : vocabulary_.Find(piece);
+    const auto whole =
+        options_.maps_bytes ? vocabulary_.Find(MapBytes(piece)) : vocabulary_.Find(piece);
     if (whole) {
       ids->push_back(*whole);
       cache_.Insert(piece, ids->data() + first, 1);
@@ -238,7 +241,7 @@ void BpeModel::MergeLong(std::vector<int32_t>* symbols) const {
     if (const auto c = candidate(i)) initial.push_back(*c);
   }
   std::priority_queue<Candidate, std::vector<Candidate>, std::greater<>> queue(std::greater<>{},
-                                                                                std::move(initial));
+                                                                               std::move(initial));
   while (!queue.empty()) {
     const Candidate top = queue.top();
     queue.pop();
@@ -262,7 +265,8 @@ void BpeModel::MergeLong(std::vector<int32_t>* symbols) const {
 Result<std::unique_ptr<TokenModel>> MakeBpeModel(const Json& config, TokenizerSpec* spec,
                                                  bool maps_bytes) {
   OCTAVO_ASSIGN_OR_RETURN(const double dropout, GetDoubleOr(config, "dropout", 0));
-  if (dropout != 0) return Unimplemented("BPE with dropout is not supported: it is not reproducible");
+  if (dropout != 0)
+    return Unimplemented("BPE with dropout is not supported: it is not reproducible");
   BpeOptions options;
   options.maps_bytes = maps_bytes;
   if (Find(config, "unk_token") != nullptr) {
@@ -270,16 +274,16 @@ Result<std::unique_ptr<TokenModel>> MakeBpeModel(const Json& config, TokenizerSp
   }
   OCTAVO_ASSIGN_OR_RETURN(options.continuing_subword_prefix,
                           GetStringOr(config, "continuing_subword_prefix", ""));
-  OCTAVO_ASSIGN_OR_RETURN(options.end_of_word_suffix, GetStringOr(config, "end_of_word_suffix", ""));
+  OCTAVO_ASSIGN_OR_RETURN(options.end_of_word_suffix,
+                          GetStringOr(config, "end_of_word_suffix", ""));
   OCTAVO_ASSIGN_OR_RETURN(options.fuse_unk, GetBoolOr(config, "fuse_unk", false));
   OCTAVO_ASSIGN_OR_RETURN(options.byte_fallback, GetBoolOr(config, "byte_fallback", false));
   OCTAVO_ASSIGN_OR_RETURN(options.ignore_merges, GetBoolOr(config, "ignore_merges", false));
   OCTAVO_ASSIGN_OR_RETURN(Vocabulary vocabulary, Vocabulary::Create(std::move(spec->vocab)));
 
-  options.splits_at_marks = !maps_bytes && !options.ignore_merges &&
-                            options.continuing_subword_prefix.empty() &&
-                            options.end_of_word_suffix.empty() &&
-                            vocabulary.Find(kSpaceMark).has_value();
+  options.splits_at_marks =
+      !maps_bytes && !options.ignore_merges && options.continuing_subword_prefix.empty() &&
+      options.end_of_word_suffix.empty() && vocabulary.Find(kSpaceMark).has_value();
   MergeTable merges(spec->merges.size());
   std::string product;
   for (size_t rank = 0; rank < spec->merges.size(); ++rank) {
@@ -293,8 +297,8 @@ Result<std::unique_ptr<TokenModel>> MakeBpeModel(const Json& config, TokenizerSp
     const auto right_id = vocabulary.Find(right);
     const auto id = vocabulary.Find(product);
     if (!left_id || !right_id || !id) {
-      return DataLoss(fmt::format("merge {} ('{}' + '{}'): a part or the product is not in vocab", rank,
-                                  left.substr(0, 100), right.substr(0, 100)));
+      return DataLoss(fmt::format("merge {} ('{}' + '{}'): a part or the product is not in vocab",
+                                  rank, left.substr(0, 100), right.substr(0, 100)));
     }
     merges.Insert(*left_id, *right_id, {static_cast<uint32_t>(rank), *id});
     options.splits_at_marks = options.splits_at_marks && NextWordStart(product) == product.size();

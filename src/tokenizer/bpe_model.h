@@ -70,8 +70,8 @@ class BpeModel : public TokenModel {
   MergeTable merges_;
   BpeOptions options_;
   std::optional<int32_t> unk_id_;
-  std::vector<int32_t> fallback_ids_;         // "<0xHH>" by byte, or -1
-  std::array<int32_t, 256> byte_level_ids_;   // the byte's mapped character, or -1
+  std::vector<int32_t> fallback_ids_;        // "<0xHH>" by byte, or -1
+  std::array<int32_t, 256> byte_level_ids_;  // the byte's mapped character, or -1
   WordCache cache_;
 };
 

@@ -14,7 +14,8 @@ struct ChatTemplate::Program {
   jinja::Block block;
 };
 
-ChatTemplate::ChatTemplate(std::string source, Json special_tokens, std::unique_ptr<Program> program)
+ChatTemplate::ChatTemplate(std::string source, Json special_tokens,
+                           std::unique_ptr<Program> program)
     : source_(std::move(source)),
       special_tokens_(std::move(special_tokens)),
       program_(std::move(program)) {}

@@ -38,7 +38,8 @@ TEST(ChatTemplateTest, EqualsJinja2OnFamilies) {
   ASSERT_GE(golden["templates"].size(), 15u);
   for (const Json& entry : golden["templates"]) {
     const auto made = ChatTemplate::Create(
-        TemplateSource(entry), {{"bos_token", "<s>"}, {"eos_token", "</s>"}, {"null_value", nullptr}});
+        TemplateSource(entry),
+        {{"bos_token", "<s>"}, {"eos_token", "</s>"}, {"null_value", nullptr}});
     ASSERT_TRUE(made.ok()) << entry["name"] << ": " << made.status().ToString();
     for (const Json& item : entry["cases"]) {
       const Json& conversation = golden["conversations"][item["conversation"].get<size_t>()];
@@ -91,9 +92,12 @@ TEST(ChatTemplateTest, ErrorsNameLineAndCause) {
 TEST(ChatTemplateTest, LimitsHostileTemplates) {
   const char* const hostile[] = {
       "{% for a in range(999999) %}{% for b in range(999999) %}{{ a }}{% endfor %}{% endfor %}",
-      "{% set ns = namespace(s='xxxxxxxxxx') %}{% for i in range(99) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}{{ ns.s }}",
-      "{% set ns = namespace(l=[1]) %}{% for i in range(99) %}{% set ns.l = [ns.l, ns.l] %}{% endfor %}{{ ns.l }}",
-      "{% set ns = namespace(l=[1]) %}{% for i in range(9999) %}{% set ns.l = [ns.l] %}{% endfor %}{{ ns.l }}",
+      "{% set ns = namespace(s='xxxxxxxxxx') %}{% for i in range(99) %}{% set ns.s = ns.s ~ ns.s "
+      "%}{% endfor %}{{ ns.s }}",
+      "{% set ns = namespace(l=[1]) %}{% for i in range(99) %}{% set ns.l = [ns.l, ns.l] %}{% "
+      "endfor %}{{ ns.l }}",
+      "{% set ns = namespace(l=[1]) %}{% for i in range(9999) %}{% set ns.l = [ns.l] %}{% endfor "
+      "%}{{ ns.l }}",
       "{{ 'x' * 999999999999 }}",
       "{{ [0] * 999999999999 }}",
       "{{ 'x'.center(999999999) }}",

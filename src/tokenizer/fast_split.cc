@@ -159,8 +159,9 @@ std::optional<KnownPattern> FindKnownPattern(std::string_view regex) {
 void SplitByKnownPattern(KnownPattern pattern, std::string_view text, std::vector<Range>* out) {
   const Scanner scan(text);
   for (size_t begin = 0; begin < text.size();) {
-    const size_t end = pattern == KnownPattern::kGpt2 ? NextGpt2(scan, begin)
-                       : NextLlama3(scan, begin, pattern == KnownPattern::kLlama3 ? 3 : 1);
+    const size_t end = pattern == KnownPattern::kGpt2
+                           ? NextGpt2(scan, begin)
+                           : NextLlama3(scan, begin, pattern == KnownPattern::kLlama3 ? 3 : 1);
     out->push_back({begin, end});
     begin = end;
   }

@@ -13,7 +13,10 @@ namespace octavo {
 namespace {
 
 Json ByteLevel(bool use_regex) {
-  return {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", use_regex}};
+  return {{"type", "ByteLevel"},
+          {"add_prefix_space", false},
+          {"trim_offsets", true},
+          {"use_regex", use_regex}};
 }
 
 Json SplitThenBytes(std::string_view regex) {
@@ -56,7 +59,8 @@ Status CheckSizes(const GgufVocabulary& v) {
   OCTAVO_RETURN_IF_ERROR(check("token_type", v.token_types.size()));
   const auto in_range = [&](std::string_view name, std::optional<int64_t> id) {
     if (!id || (*id >= 0 && *id < static_cast<int64_t>(v.tokens.size()))) return Status::Ok();
-    return DataLoss(fmt::format("tokenizer.ggml.{}: {}, want 0 to {}", name, *id, v.tokens.size() - 1));
+    return DataLoss(
+        fmt::format("tokenizer.ggml.{}: {}, want 0 to {}", name, *id, v.tokens.size() - 1));
   };
   OCTAVO_RETURN_IF_ERROR(in_range("bos_token_id", v.bos_token_id));
   OCTAVO_RETURN_IF_ERROR(in_range("eos_token_id", v.eos_token_id));
@@ -75,7 +79,9 @@ Json AddedTokensOf(const GgufVocabulary& v) {
     const GgufTokenType type = TypeOf(v, id);
     const bool special = type == GgufTokenType::kControl || type == GgufTokenType::kUnknown;
     if (!special && type != GgufTokenType::kUserDefined) continue;
-    list.push_back({{"content", ReplaceInvalidUtf8(v.tokens[id])}, {"special", special}, {"normalized", false}});
+    list.push_back({{"content", ReplaceInvalidUtf8(v.tokens[id])},
+                    {"special", special},
+                    {"normalized", false}});
   }
   return list;
 }
@@ -99,7 +105,8 @@ Result<TokenizerSpec> ByteLevelSpec(const GgufVocabulary& v) {
                  {"decoder", ByteLevel(true)},
                  {"model", {{"type", "BPE"}, {"ignore_merges", llama3}}}};
   // Hugging Face normalizes Qwen's text, llama.cpp does not; tokens follow the former.
-  if (v.pre == "qwen2" || v.pre == "deepseek-r1-qwen") spec.config["normalizer"] = {{"type", "NFC"}};
+  if (v.pre == "qwen2" || v.pre == "deepseek-r1-qwen")
+    spec.config["normalizer"] = {{"type", "NFC"}};
   for (size_t id = 0; id < v.tokens.size(); ++id) {
     spec.vocab.push_back({ReplaceInvalidUtf8(v.tokens[id]), static_cast<int32_t>(id), 0});
   }
@@ -134,8 +141,8 @@ Result<TokenizerSpec> MakeGgufTokenizerSpec(const GgufVocabulary& vocabulary) {
   OCTAVO_RETURN_IF_ERROR(CheckSizes(vocabulary));
   if (vocabulary.model == "gpt2") return ByteLevelSpec(vocabulary);
   if (vocabulary.model == "llama") return SentencePieceSpec(vocabulary);
-  return Unimplemented(fmt::format("tokenizer.ggml.model '{}' is not supported",
-                                   vocabulary.model.substr(0, 100)));
+  return Unimplemented(
+      fmt::format("tokenizer.ggml.model '{}' is not supported", vocabulary.model.substr(0, 100)));
 }
 
 Result<std::unique_ptr<Tokenizer>> Tokenizer::FromGguf(const GgufVocabulary& vocabulary) {

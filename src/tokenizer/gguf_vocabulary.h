@@ -11,10 +11,10 @@ namespace octavo {
 
 // Field names follow the keys "tokenizer.ggml.*"; absent keys stay empty.
 struct GgufVocabulary {
-  std::string model;               // "gpt2": byte-level BPE; "llama": SentencePiece with scores
-  std::string pre;                 // family of the pre-tokenizer: "llama-bpe", "qwen2", ...
-  std::vector<std::string> tokens;  // [id]
-  std::vector<float> scores;       // [id], "llama" only
+  std::string model;                 // "gpt2": byte-level BPE; "llama": SentencePiece with scores
+  std::string pre;                   // family of the pre-tokenizer: "llama-bpe", "qwen2", ...
+  std::vector<std::string> tokens;   // [id]
+  std::vector<float> scores;         // [id], "llama" only
   std::vector<int32_t> token_types;  // [id], see GgufTokenType
   std::vector<std::string> merges;   // "a b"
   std::optional<int64_t> bos_token_id;

@@ -67,8 +67,9 @@ void DropNonspacingMark(char32_t code, std::string* out) {
 
 // The character filter of Google's neural machine translation, as in SentencePiece's nmt_nfkc.
 void AppendNmt(char32_t code, std::string* out) {
-  const bool dropped = (code >= 0x1 && code <= 0x8) || code == 0xB || (code >= 0xE && code <= 0x1F) ||
-                       code == 0x7F || code == 0x8F || code == 0x9F;
+  const bool dropped = (code >= 0x1 && code <= 0x8) || code == 0xB ||
+                       (code >= 0xE && code <= 0x1F) || code == 0x7F || code == 0x8F ||
+                       code == 0x9F;
   if (dropped) return;
   const bool space = code == 0x9 || code == 0xA || code == 0xC || code == 0xD || code == 0x1680 ||
                      (code >= 0x200B && code <= 0x200F) || code == 0x2028 || code == 0x2029 ||
@@ -199,8 +200,8 @@ NormalizerResult MakeReplace(const Json& config) {
   if (pattern.is_regex) {
     OCTAVO_ASSIGN_OR_RETURN(regex, Regex::Compile(pattern.text));
   }
-  return NormalizerResult(std::make_unique<ReplaceNormalizer>(std::move(pattern.text), std::move(regex),
-                                                              std::move(content)));
+  return NormalizerResult(std::make_unique<ReplaceNormalizer>(
+      std::move(pattern.text), std::move(regex), std::move(content)));
 }
 
 NormalizerResult Make(const Json& config, int depth);

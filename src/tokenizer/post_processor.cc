@@ -50,8 +50,8 @@ Status PostProcessor::Add(const Json& config, int depth) {
     return Status::Ok();
   }
   if (!name_.empty()) {
-    return Unimplemented(
-        fmt::format("post_processor: '{}' after '{}' is not supported", type.substr(0, 100), name_));
+    return Unimplemented(fmt::format("post_processor: '{}' after '{}' is not supported",
+                                     type.substr(0, 100), name_));
   }
   name_ = type;
   if (type == "TemplateProcessing") return AddTemplate(config);
@@ -89,8 +89,8 @@ Status PostProcessor::AddTemplate(const Json& config) {
     const Json* token = tokens != nullptr ? Find(*tokens, name) : nullptr;
     const Json* ids = token != nullptr ? Find(*token, "ids") : nullptr;
     if (ids == nullptr || !ids->is_array()) {
-      return DataLoss(fmt::format("TemplateProcessing: special token '{}' has no ids",
-                                  name.substr(0, 100)));
+      return DataLoss(
+          fmt::format("TemplateProcessing: special token '{}' has no ids", name.substr(0, 100)));
     }
     for (const Json& id : *ids) {
       if (!id.is_number_unsigned() || id.get<uint64_t>() > kMaxId) {

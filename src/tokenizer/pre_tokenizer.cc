@@ -52,8 +52,8 @@ void EmitStretches(const Piece& piece, std::vector<Stretch> stretches, Behavior 
   if (from_end) std::reverse(parts.begin(), parts.end());
   for (const Range& part : parts) {
     if (part.begin == part.end) continue;
-    out->pieces.push_back({piece.text.substr(part.begin, part.end - part.begin),
-                           piece.at_start && part.begin == 0});
+    out->pieces.push_back(
+        {piece.text.substr(part.begin, part.end - part.begin), piece.at_start && part.begin == 0});
   }
 }
 
@@ -246,8 +246,8 @@ Status AddSplit(const Json& config, StepList* steps) {
     return Status::Ok();
   }
   // The known patterns tile the text: removing the gaps (inverted) or isolating is the same.
-  const bool tiles = (behavior == Behavior::kIsolated && !invert) ||
-                     (behavior == Behavior::kRemoved && invert);
+  const bool tiles =
+      (behavior == Behavior::kIsolated && !invert) || (behavior == Behavior::kRemoved && invert);
   if (const auto known = FindKnownPattern(pattern.text); known && tiles) {
     steps->push_back(std::make_unique<KnownPatternStep>(*known));
     return Status::Ok();

@@ -60,7 +60,9 @@ class ProtoReader {
   }
 
  private:
-  Status Truncated() const { return DataLoss(fmt::format("protobuf ends early at byte {}", position_)); }
+  Status Truncated() const {
+    return DataLoss(fmt::format("protobuf ends early at byte {}", position_));
+  }
   Result<uint64_t> Varint() {
     uint64_t value = 0;
     for (int shift = 0; shift < 64; shift += 7) {
@@ -111,8 +113,9 @@ Status ParseTrainerSpec(std::string_view message, SentencePieceModel* model) {
   return ForEachField(message, [&](const Field& field) {
     if (field.number == 3) {
       if (field.value != 1 && field.value != 2) {
-        return Unimplemented(fmt::format(
-            "SentencePiece model type {} is not supported, want unigram (1) or BPE (2)", field.value));
+        return Unimplemented(
+            fmt::format("SentencePiece model type {} is not supported, want unigram (1) or BPE (2)",
+                        field.value));
       }
       model->algorithm = static_cast<SentencePieceModel::Algorithm>(field.value);
     }
@@ -157,9 +160,9 @@ std::vector<std::pair<std::string, std::string>> DeriveMerges(const SentencePiec
       const auto left = ids.find(text.substr(0, cut));
       const auto right = ids.find(text.substr(cut));
       if (left == ids.end() || right == ids.end()) continue;
-      local.emplace_back(left->second, right->second,
-                         Merge{piece.score, left_chars, CountUtf8(right->first), left->first,
-                               right->first});
+      local.emplace_back(
+          left->second, right->second,
+          Merge{piece.score, left_chars, CountUtf8(right->first), left->first, right->first});
     }
     std::stable_sort(local.begin(), local.end(), [](const auto& a, const auto& b) {
       return std::tie(std::get<0>(a), std::get<1>(a)) < std::tie(std::get<0>(b), std::get<1>(b));
@@ -177,7 +180,9 @@ std::vector<std::pair<std::string, std::string>> DeriveMerges(const SentencePiec
 }
 
 Json Replace(std::string_view from, std::string_view to) {
-  return {{"type", "Replace"}, {"pattern", {{"String", std::string(from)}}}, {"content", std::string(to)}};
+  return {{"type", "Replace"},
+          {"pattern", {{"String", std::string(from)}}},
+          {"content", std::string(to)}};
 }
 
 Json NormalizerOf(const SentencePieceModel& model) {
@@ -198,7 +203,8 @@ Json NormalizerOf(const SentencePieceModel& model) {
 }
 
 Json DecoderOf(const SentencePieceModel& model) {
-  Json steps = Json::array({Replace(kSpaceMark, " "), {{"type", "ByteFallback"}}, {{"type", "Fuse"}}});
+  Json steps =
+      Json::array({Replace(kSpaceMark, " "), {{"type", "ByteFallback"}}, {{"type", "Fuse"}}});
   if (model.add_dummy_prefix) {
     steps.push_back({{"type", "Strip"}, {"content", " "}, {"start", 1}, {"stop", 0}});
   }
@@ -292,7 +298,8 @@ Result<std::unique_ptr<Tokenizer>> MakeSentencePieceTokenizer(SentencePieceModel
     const bool exists = id >= 0 && static_cast<size_t>(id) < model.pieces.size();
     return add && exists ? std::optional<int64_t>(id) : std::nullopt;
   };
-  const Json post = MakeBosEosPostProcessor(wanted(add_bos, model.bos_id), wanted(add_eos, model.eos_id));
+  const Json post =
+      MakeBosEosPostProcessor(wanted(add_bos, model.bos_id), wanted(add_eos, model.eos_id));
   OCTAVO_ASSIGN_OR_RETURN(TokenizerSpec spec, MakeSentencePieceSpec(std::move(model)));
   spec.config["post_processor"] = post;
   return Tokenizer::FromSpec(std::move(spec));

@@ -38,7 +38,8 @@ inline std::string ModelFolder(const std::string& name) {
 // A file of the folder that development machines share, or an empty string.
 inline std::string SharedPath(const std::string& name) {
   const char* shared = std::getenv("OCTAVO_SHARED");
-  const std::string root = shared != nullptr ? shared : std::string(OCTAVO_SOURCE_DIR) + "/../shared";
+  const std::string root =
+      shared != nullptr ? shared : std::string(OCTAVO_SOURCE_DIR) + "/../shared";
   return std::filesystem::exists(root + "/" + name) ? root + "/" + name : "";
 }
 

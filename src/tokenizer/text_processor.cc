@@ -93,8 +93,7 @@ Result<std::unique_ptr<Tokenizer>> ReadTokenizer(const std::string& folder,
   if (const auto path = FindByExtension(folder, ".tiktoken")) {
     return TiktokenFromFile(*path, tokenizer_config);
   }
-  return NotFound(
-      fmt::format("{}: no tokenizer.json, tokenizer.model or *.tiktoken file", folder));
+  return NotFound(fmt::format("{}: no tokenizer.json, tokenizer.model or *.tiktoken file", folder));
 }
 
 }  // namespace

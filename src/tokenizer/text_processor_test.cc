@@ -52,7 +52,8 @@ std::unique_ptr<TextProcessor> MustLoad(const std::string& folder) {
 TEST(TextProcessorTest, StopTokensFollowPrecedence) {
   TemporaryFolder folder;
   folder.Write("tokenizer.json", DumpJson(SmallTokenizer("gpt2")));
-  folder.Write("tokenizer_config.json", R"({"eos_token": {"content": "</s>"}, "bos_token": "<s>"})");
+  folder.Write("tokenizer_config.json",
+               R"({"eos_token": {"content": "</s>"}, "bos_token": "<s>"})");
   folder.Write("config.json", R"({"eos_token_id": 7})");
   EXPECT_EQ(MustLoad(folder.path())->eos_token_ids(), (std::vector<int32_t>{2, 7}));
   folder.Write("generation_config.json", R"({"eos_token_id": [9, 8]})");
@@ -122,7 +123,8 @@ TEST(GgufTokenizerTest, EqualsTokenizerJson) {
   gguf.pre = "llama-bpe";
   gguf.tokens.resize(json["model"]["vocab"].size());
   gguf.token_types.resize(gguf.tokens.size(), 1);
-  for (const auto& [token, id] : json["model"]["vocab"].items()) gguf.tokens[id.get<size_t>()] = token;
+  for (const auto& [token, id] : json["model"]["vocab"].items())
+    gguf.tokens[id.get<size_t>()] = token;
   for (const Json& merge : json["model"]["merges"]) {
     gguf.merges.push_back(merge[0].get<std::string>() + " " + merge[1].get<std::string>());
   }
@@ -169,8 +171,8 @@ TEST(GgufTokenizerTest, RefusesDamage) {
 
 // Protobuf fields by hand: a tag byte, then a varint or length-delimited bytes.
 std::string Field(int number, const std::string& bytes) {
-  return std::string(1, static_cast<char>(number << 3 | 2)) +
-         static_cast<char>(bytes.size()) + bytes;
+  return std::string(1, static_cast<char>(number << 3 | 2)) + static_cast<char>(bytes.size()) +
+         bytes;
 }
 std::string VarintField(int number, int value) {
   const int tag = number << 3;
@@ -187,7 +189,8 @@ std::string PieceField(const std::string& text, float score, int type) {
 }
 
 std::string TinyModel(int algorithm) {
-  std::string model = PieceField("<unk>", 0, 2) + PieceField("<s>", 0, 3) + PieceField("</s>", 0, 3);
+  std::string model =
+      PieceField("<unk>", 0, 2) + PieceField("<s>", 0, 3) + PieceField("</s>", 0, 3);
   model += PieceField("▁a", -1, 1) + PieceField("bc", -2, 1) + PieceField("▁abc", -3, 1);
   for (const char* c : {"▁", "a", "b", "c"}) model += PieceField(c, -10, 1);
   model += Field(2, VarintField(3, algorithm) + VarintField(35, 0));

@@ -121,20 +121,19 @@ Result<TokenizerSpec> ParseTiktoken(std::string_view text, const Json& tokenizer
   }
   constexpr size_t kQwenTokens = 151'643;
   const auto known = tokens.size() == kQwenTokens ? KnownPattern::kQwen2 : KnownPattern::kLlama3;
-  OCTAVO_ASSIGN_OR_RETURN(
-      const std::string regex,
-      GetStringOr(tokenizer_config, "pat_str", std::string(RegexOf(known))));
+  OCTAVO_ASSIGN_OR_RETURN(const std::string regex,
+                          GetStringOr(tokenizer_config, "pat_str", std::string(RegexOf(known))));
   const Json bytes = {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", false}};
   const Json split = {{"type", "Split"},
                       {"pattern", {{"Regex", regex}}},
                       {"behavior", "Isolated"},
                       {"invert", false}};
-  spec.config = {{"version", "1.0"},
-                 {"added_tokens", SpecialTokensOf(tokenizer_config, &spec.vocab)},
-                 {"pre_tokenizer",
-                  {{"type", "Sequence"}, {"pretokenizers", Json::array({split, bytes})}}},
-                 {"decoder", bytes},
-                 {"model", {{"type", "BPE"}, {"ignore_merges", true}}}};
+  spec.config = {
+      {"version", "1.0"},
+      {"added_tokens", SpecialTokensOf(tokenizer_config, &spec.vocab)},
+      {"pre_tokenizer", {{"type", "Sequence"}, {"pretokenizers", Json::array({split, bytes})}}},
+      {"decoder", bytes},
+      {"model", {{"type", "BPE"}, {"ignore_merges", true}}}};
   return spec;
 }
 

@@ -57,20 +57,22 @@ Result<std::unique_ptr<Tokenizer>> Tokenizer::FromSpec(TokenizerSpec spec) {
   std::unique_ptr<Tokenizer> made(new Tokenizer);
   const Json& config = spec.config;
   OCTAVO_ASSIGN_OR_RETURN(made->normalizer_, MakeNormalizer(Find(config, "normalizer")));
-  OCTAVO_ASSIGN_OR_RETURN(made->pre_tokenizer_, PreTokenizer::Create(Find(config, "pre_tokenizer")));
-  OCTAVO_ASSIGN_OR_RETURN(made->model_,
-                          MakeTokenModel(&spec, made->pre_tokenizer_->maps_bytes()));
+  OCTAVO_ASSIGN_OR_RETURN(made->pre_tokenizer_,
+                          PreTokenizer::Create(Find(config, "pre_tokenizer")));
+  OCTAVO_ASSIGN_OR_RETURN(made->model_, MakeTokenModel(&spec, made->pre_tokenizer_->maps_bytes()));
   OCTAVO_ASSIGN_OR_RETURN(AddedTokens added,
                           AddedTokens::Create(Find(config, "added_tokens"),
                                               made->model_->vocabulary(), made->normalizer_.get()));
   made->added_tokens_ = std::make_unique<AddedTokens>(std::move(added));
-  OCTAVO_ASSIGN_OR_RETURN(PostProcessor post, PostProcessor::Create(Find(config, "post_processor")));
+  OCTAVO_ASSIGN_OR_RETURN(PostProcessor post,
+                          PostProcessor::Create(Find(config, "post_processor")));
   made->post_processor_ = std::make_unique<PostProcessor>(std::move(post));
   OCTAVO_ASSIGN_OR_RETURN(made->decoder_, Decoder::Create(Find(config, "decoder")));
   return made;
 }
 
-Result<std::vector<int32_t>> Tokenizer::Encode(std::string_view text, bool add_special_tokens) const {
+Result<std::vector<int32_t>> Tokenizer::Encode(std::string_view text,
+                                               bool add_special_tokens) const {
   std::vector<int32_t> ids;
   ids.reserve(text.size() / 3 + 8);
   OCTAVO_RETURN_IF_ERROR(EncodeInto(text, add_special_tokens, &ids, nullptr));

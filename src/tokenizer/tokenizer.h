@@ -62,9 +62,9 @@ class Tokenizer {
   void SetAffixes(std::vector<int32_t> prefix, std::vector<int32_t> suffix);
 
   // Token ids of `text`. Invalid UTF-8 is replaced by U+FFFD first. Added tokens in the text are
-  // always recognized, special or not; `add_special_tokens` adds what the post-processor puts around
-  // the text (BOS, EOS). Fails only when the model's file lacks an unknown token it needs, or a
-  // regex exceeds its backtracking limits.
+  // always recognized, special or not; `add_special_tokens` adds what the post-processor puts
+  // around the text (BOS, EOS). Fails only when the model's file lacks an unknown token it needs,
+  // or a regex exceeds its backtracking limits.
   Result<std::vector<int32_t>> Encode(std::string_view text, bool add_special_tokens) const;
 
   // Encode with the origin of every token.

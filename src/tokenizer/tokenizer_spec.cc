@@ -19,7 +19,9 @@ class SpecBuilder {
 
   // nlohmann's SAX interface.
   bool null() { return table_ == Table::kNone ? dom_.null() : BadTable("null"); }
-  bool boolean(bool value) { return table_ == Table::kNone ? dom_.boolean(value) : BadTable("a boolean"); }
+  bool boolean(bool value) {
+    return table_ == Table::kNone ? dom_.boolean(value) : BadTable("a boolean");
+  }
   bool number_integer(int64_t value) {
     return table_ == Table::kNone ? dom_.number_integer(value) : Integer(value);
   }
@@ -117,7 +119,8 @@ class SpecBuilder {
   bool Integer(int64_t value) {
     if (table_ == Table::kVocabList) return Score(static_cast<double>(value));
     if (table_ != Table::kVocabMap || spec_->vocab.empty()) return BadTable("a number");
-    if (value < 0 || value > std::numeric_limits<int32_t>::max()) return BadTable("an id out of range");
+    if (value < 0 || value > std::numeric_limits<int32_t>::max())
+      return BadTable("an id out of range");
     spec_->vocab.back().id = static_cast<int32_t>(value);
     return true;
   }

@@ -32,7 +32,8 @@ std::string Stream(const Tokenizer& tokenizer, const std::vector<int32_t>& ids, 
 Json TinyByteLevel(const Json& changes = Json::object()) {
   Json vocab = Json::object();
   for (int byte = 0; byte < 256; ++byte) {
-    const bool printable = (byte >= 33 && byte <= 126) || (byte >= 161 && byte <= 172) || byte >= 174;
+    const bool printable =
+        (byte >= 33 && byte <= 126) || (byte >= 161 && byte <= 172) || byte >= 174;
     static int next = 0;
     if (byte == 0) next = 0;
     std::string token;
@@ -90,7 +91,8 @@ TEST(TokenizerTest, ReplacesInvalidUtf8First) {
   const auto tokenizer = MustLoad(TinyByteLevel());
   ASSERT_NE(tokenizer, nullptr);
   const std::string broken = "a\xF0\x9F\x98 \xFF\xC3(\xED\xA0\x80";
-  EXPECT_EQ(*tokenizer->Encode(broken, false), *tokenizer->Encode(ReplaceInvalidUtf8(broken), false));
+  EXPECT_EQ(*tokenizer->Encode(broken, false),
+            *tokenizer->Encode(ReplaceInvalidUtf8(broken), false));
   EXPECT_EQ(tokenizer->Decode(*tokenizer->Encode(broken, false), false),
             "a\uFFFD \uFFFD\uFFFD(\uFFFD\uFFFD\uFFFD");
 }

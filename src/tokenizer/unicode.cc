@@ -64,9 +64,8 @@ void OrderMarks(std::vector<utf8proc_int32_t>* codes) {
       ++it;
       continue;
     }
-    const auto end = std::find_if(it, codes->end(), [&](utf8proc_int32_t code) {
-      return combining_class(code) == 0;
-    });
+    const auto end = std::find_if(
+        it, codes->end(), [&](utf8proc_int32_t code) { return combining_class(code) == 0; });
     std::stable_sort(it, end, [&](utf8proc_int32_t a, utf8proc_int32_t b) {
       return combining_class(a) < combining_class(b);
     });
@@ -143,9 +142,8 @@ std::string Normalize(std::string_view text, NormalizationForm form) {
     i += c.length;
     utf8proc_int32_t buffer[32];  // the longest decomposition has 18 characters
     int boundary = 0;
-    const auto count =
-        utf8proc_decompose_char(static_cast<utf8proc_int32_t>(c.code), buffer, 32,
-                                static_cast<utf8proc_option_t>(options), &boundary);
+    const auto count = utf8proc_decompose_char(static_cast<utf8proc_int32_t>(c.code), buffer, 32,
+                                               static_cast<utf8proc_option_t>(options), &boundary);
     OCTAVO_CHECK(count >= 0 && count <= 32);
     codes.insert(codes.end(), buffer, buffer + count);
   }
@@ -153,8 +151,7 @@ std::string Normalize(std::string_view text, NormalizationForm form) {
   auto length = static_cast<utf8proc_ssize_t>(codes.size());
   if (compose) {
     length = utf8proc_normalize_utf32(
-        codes.data(), length,
-        static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
+        codes.data(), length, static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
   }
   std::string out;
   out.reserve(text.size() + text.size() / 4);
@@ -176,8 +173,8 @@ std::string LowerCase(std::string_view text) {
     } else if (c.code == 0x130) {  // the only character whose full mapping has two
       out += "i\xCC\x87";
     } else {
-      AppendUtf8(
-          static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(c.code))), &out);
+      AppendUtf8(static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(c.code))),
+                 &out);
     }
   }
   return out;

@@ -71,7 +71,8 @@ class UnigramModel : public TokenModel {
     if (!target->reached || candidate.score > target->score) *target = candidate;
   }
 
-  Status Emit(std::string_view text, const std::vector<Best>& best, std::vector<int32_t>* ids) const {
+  Status Emit(std::string_view text, const std::vector<Best>& best,
+              std::vector<int32_t>* ids) const {
     struct Part {
       size_t begin;
       size_t end;

@@ -17,8 +17,8 @@ struct Utf8Char {
   bool valid;
 };
 
-// The character at `position` (< text.size()). An invalid sequence consumes its maximal valid prefix
-// (Unicode, section 3.9, "substitution of maximal subparts"), as Python and Rust do.
+// The character at `position` (< text.size()). An invalid sequence consumes its maximal valid
+// prefix (Unicode, section 3.9, "substitution of maximal subparts"), as Python and Rust do.
 Utf8Char DecodeUtf8(std::string_view text, size_t position);
 
 // Decodes the character that ends right before `end` (> 0) in valid UTF-8.

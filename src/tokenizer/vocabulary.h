@@ -17,7 +17,8 @@ namespace octavo {
 class Vocabulary {
  public:
   // Takes the strings out of `entries`. Of entries with the same token Find gives the last. Fails
-  // on a negative or repeated id, or ids so sparse that the table would be far larger than the file.
+  // on a negative or repeated id, or ids so sparse that the table would be far larger than the
+  // file.
   static Result<Vocabulary> Create(std::vector<VocabEntry> entries);
 
   std::optional<int32_t> Find(std::string_view token) const;

@@ -65,14 +65,16 @@ class WordPieceModel : public TokenModel {
 Result<std::unique_ptr<TokenModel>> MakeWordPieceModel(const Json& config, TokenizerSpec* spec,
                                                        bool maps_bytes) {
   OCTAVO_ASSIGN_OR_RETURN(const std::string unk, GetStringOr(config, "unk_token", "[UNK]"));
-  OCTAVO_ASSIGN_OR_RETURN(std::string prefix, GetStringOr(config, "continuing_subword_prefix", "##"));
+  OCTAVO_ASSIGN_OR_RETURN(std::string prefix,
+                          GetStringOr(config, "continuing_subword_prefix", "##"));
   OCTAVO_ASSIGN_OR_RETURN(const int64_t max_chars,
                           GetIntOr(config, "max_input_chars_per_word", 100, 0, kMaxWordChars));
   OCTAVO_ASSIGN_OR_RETURN(Vocabulary vocabulary, Vocabulary::Create(std::move(spec->vocab)));
   const auto unk_id = vocabulary.Find(unk);
   if (!unk_id) return DataLoss(fmt::format("WordPiece: unk_token '{}' is not in vocab", unk));
-  return std::unique_ptr<TokenModel>(std::make_unique<WordPieceModel>(
-      std::move(vocabulary), *unk_id, std::move(prefix), static_cast<size_t>(max_chars), maps_bytes));
+  return std::unique_ptr<TokenModel>(
+      std::make_unique<WordPieceModel>(std::move(vocabulary), *unk_id, std::move(prefix),
+                                       static_cast<size_t>(max_chars), maps_bytes));
 }
 
 }  // namespace octavo

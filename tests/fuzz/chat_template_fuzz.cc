@@ -12,9 +12,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const auto made = ChatTemplate::Create(source, {{"bos_token", "<s>"}, {"eos_token", "</s>"}});
   if (!made.ok()) return 0;
   const Json call = {{"function", {{"name", "f"}, {"arguments", {{"x", 1.5}}}}}};
-  const Json messages = {{{"role", "system"}, {"content", "Be kind.\n"}},
-                         {{"role", "user"}, {"content", " Grüße 😀 "}},
-                         {{"role", "assistant"}, {"content", ""}, {"tool_calls", Json::array({call})}}};
+  const Json messages = {
+      {{"role", "system"}, {"content", "Be kind.\n"}},
+      {{"role", "user"}, {"content", " Grüße 😀 "}},
+      {{"role", "assistant"}, {"content", ""}, {"tool_calls", Json::array({call})}}};
   ChatTemplateOptions options;
   options.tools = {{{"type", "function"}, {"function", {{"name", "f"}}}}};
   options.now = 0;

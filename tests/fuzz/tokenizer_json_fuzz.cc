@@ -15,7 +15,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string_view input(reinterpret_cast<const char*>(data), size);
   const auto tokenizer = Tokenizer::FromJsonText(input);
   if (!tokenizer.ok()) return 0;
-  for (const std::string_view text : {std::string_view("a <s> don't 世😀 12\n\n "), input.substr(0, 200)}) {
+  for (const std::string_view text :
+       {std::string_view("a <s> don't 世😀 12\n\n "), input.substr(0, 200)}) {
     const auto ids = (*tokenizer)->Encode(text, true);
     if (!ids.ok()) continue;
     const std::string whole = (*tokenizer)->Decode(*ids, false);

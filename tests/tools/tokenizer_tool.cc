@@ -3,7 +3,8 @@
 //   tokenizer_tool tokenize MODEL --ids [--no-special]   < text   prints a JSON array
 //   tokenizer_tool detokenize MODEL                      < array  prints text
 //   tokenizer_tool speed MODEL                           < text   prints load time and MB/s
-// MODEL is a tokenizer.json, or a model folder with any kind of tokenizer file. The subcommands are those of `octavo`.
+// MODEL is a tokenizer.json, or a model folder with any kind of tokenizer file. The subcommands are
+// those of `octavo`.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>

@@ -27,7 +27,8 @@ Result<std::string> Evaluator::Run(const Block& block) {
   std::string output;
   out_ = &output;
   OCTAVO_ASSIGN_OR_RETURN(const Flow flow, Execute(block));
-  if (flow != Flow::kNormal) return InvalidArgument("template: break or continue outside of a loop");
+  if (flow != Flow::kNormal)
+    return InvalidArgument("template: break or continue outside of a loop");
   return output;
 }
 
@@ -218,8 +219,8 @@ Status Evaluator::ExecuteCallBlock(const Stmt& stmt) {
   const Expr& call = *stmt.expression;
   OCTAVO_ASSIGN_OR_RETURN(const Value target, Evaluate(*call.children[0]));
   if (target.callable() == nullptr) {
-    return InvalidArgument(fmt::format("template line {}: '{}' is not callable", stmt.line,
-                                       target.TypeName()));
+    return InvalidArgument(
+        fmt::format("template line {}: '{}' is not callable", stmt.line, target.TypeName()));
   }
   OCTAVO_ASSIGN_OR_RETURN(const Arguments arguments, EvaluateArguments(call.arguments));
   const Value caller(std::make_shared<const Callable>(

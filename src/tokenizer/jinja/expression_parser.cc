@@ -388,7 +388,8 @@ Result<CallArguments> ExpressionParser::Call() {
       OCTAVO_RETURN_IF_ERROR(WantOperator(","));
       if (SkipOperator(")")) break;
     }
-    if (PeekOperator("*") || PeekOperator("**")) return Error("argument unpacking is not supported");
+    if (PeekOperator("*") || PeekOperator("**"))
+      return Error("argument unpacking is not supported");
     const bool named = Peek().kind == TokenKind::kName && Peek(1).kind == TokenKind::kOperator &&
                        Peek(1).text == "=";
     std::string name;

@@ -45,7 +45,8 @@ Result<Value> FormatTime(std::time_t now, const Arguments& arguments) {
   std::tm local{};
   localtime_r(&now, &local);
   std::array<char, 512> buffer;
-  const size_t length = std::strftime(buffer.data(), buffer.size(), format->string().c_str(), &local);
+  const size_t length =
+      std::strftime(buffer.data(), buffer.size(), format->string().c_str(), &local);
   if (length == 0 && !format->string().empty()) {
     return InvalidArgument("template: strftime_now: the format's result is empty or too long");
   }
@@ -114,7 +115,8 @@ Result<Value> Evaluator::EvaluateContainer(const Expr& expr) {
     OCTAVO_ASSIGN_OR_RETURN(Value item, Evaluate(*child));
     items.push_back(std::move(item));
   }
-  OCTAVO_RETURN_IF_ERROR(budget_.Allocate(static_cast<int64_t>((items.size() + 2) * sizeof(Value))));
+  OCTAVO_RETURN_IF_ERROR(
+      budget_.Allocate(static_cast<int64_t>((items.size() + 2) * sizeof(Value))));
   if (expr.kind != Expr::Kind::kDict) {
     return Value::MakeList(std::move(items), expr.kind == Expr::Kind::kTuple);
   }
@@ -142,8 +144,7 @@ Result<Value> Evaluator::EvaluateCompare(const Expr& expr) {
   OCTAVO_ASSIGN_OR_RETURN(Value left, Evaluate(*expr.children[0]));
   for (size_t i = 0; i < expr.operators.size(); ++i) {
     OCTAVO_ASSIGN_OR_RETURN(Value right, Evaluate(*expr.children[i + 1]));
-    OCTAVO_ASSIGN_OR_RETURN(const bool holds,
-                            Comparison(expr.operators[i], left, right, &budget_));
+    OCTAVO_ASSIGN_OR_RETURN(const bool holds, Comparison(expr.operators[i], left, right, &budget_));
     if (!holds) return Value::Bool(false);
     left = std::move(right);
   }
@@ -302,7 +303,8 @@ Result<Value> Evaluator::MakeNamespace(const Arguments& arguments) {
   OCTAVO_RETURN_IF_ERROR(budget_.Allocate(256));
   OCTAVO_ASSIGN_OR_RETURN(const Value fields, MakeDictValue(arguments));
   auto space = std::make_shared<Namespace>();
-  for (const auto& [key, value] : fields.dict()->items) space->fields.emplace_back(ToStr(key), value);
+  for (const auto& [key, value] : fields.dict()->items)
+    space->fields.emplace_back(ToStr(key), value);
   namespaces_.push_back(space);
   return Value(std::move(space));
 }

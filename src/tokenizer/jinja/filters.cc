@@ -45,7 +45,8 @@ Result<Value> ToJsonFilter(const Value& input, const Arguments& arguments, Budge
     style.item_separator.assign(1, ',');
   }
   const Value* separators = arguments.Find(2, "separators");
-  if (separators != nullptr && separators->list() != nullptr && separators->list()->items.size() == 2) {
+  if (separators != nullptr && separators->list() != nullptr &&
+      separators->list()->items.size() == 2) {
     style.item_separator = ToStr(separators->list()->items[0]);
     style.key_separator = ToStr(separators->list()->items[1]);
   }
@@ -135,8 +136,7 @@ std::string EscapeHtml(std::string_view text) {
 }
 
 Result<Value> Default(const Value& input, const Arguments& arguments, Budget* /*budget*/) {
-  const bool replaced =
-      input.is_undefined() || (Flag(arguments, 1, "boolean") && !input.Truthy());
+  const bool replaced = input.is_undefined() || (Flag(arguments, 1, "boolean") && !input.Truthy());
   if (!replaced) return input;
   const Value* fallback = arguments.Find(0, "default_value");
   return fallback != nullptr ? *fallback : Text("");
@@ -155,7 +155,8 @@ Result<Value> Replace(const Value& input, const Arguments& arguments, Budget* bu
 
 Result<Value> Indent(const Value& input, const Arguments& arguments, Budget* budget) {
   const Value* width = arguments.Find(0, "width");
-  OCTAVO_ASSIGN_OR_RETURN(const std::string unit, IndentUnit(width != nullptr ? *width : Value::Int(4)));
+  OCTAVO_ASSIGN_OR_RETURN(const std::string unit,
+                          IndentUnit(width != nullptr ? *width : Value::Int(4)));
   const bool first = Flag(arguments, 1, "first");
   const bool blank = Flag(arguments, 2, "blank");
   const std::string text = ToStr(input);
@@ -196,7 +197,8 @@ std::optional<T> ParseNumber(const std::string& text) {
   if (trimmed.starts_with('+')) trimmed.remove_prefix(1);
   T value{};
   const auto parsed = std::from_chars(trimmed.data(), trimmed.data() + trimmed.size(), value);
-  if (trimmed.empty() || parsed.ec != std::errc() || parsed.ptr != trimmed.data() + trimmed.size()) {
+  if (trimmed.empty() || parsed.ec != std::errc() ||
+      parsed.ptr != trimmed.data() + trimmed.size()) {
     return std::nullopt;
   }
   return value;
@@ -241,7 +243,8 @@ Result<Value> Round(const Value& input, const Arguments& arguments, Budget* /*bu
   const int64_t precision = given != nullptr && given->is_int() ? given->integer() : 0;
   const Value* method = arguments.Find(1, "method");
   const std::string how = method != nullptr ? ToStr(*method) : "common";
-  const double factor = std::pow(10.0, static_cast<double>(std::clamp<int64_t>(precision, -300, 300)));
+  const double factor =
+      std::pow(10.0, static_cast<double>(std::clamp<int64_t>(precision, -300, 300)));
   const double scaled = input.number() * factor;
   const double rounded = how == "ceil"    ? std::ceil(scaled)
                          : how == "floor" ? std::floor(scaled)
@@ -273,7 +276,8 @@ struct Keyed {
 Result<std::vector<Keyed>> KeyedItems(const Value& input, const Value* attribute,
                                       bool case_sensitive, Budget* budget) {
   OCTAVO_ASSIGN_OR_RETURN(const std::vector<Value> items, Iterate(input, budget));
-  OCTAVO_ASSIGN_OR_RETURN(const std::vector<Value> keys, ItemsOrAttributes(input, attribute, budget));
+  OCTAVO_ASSIGN_OR_RETURN(const std::vector<Value> keys,
+                          ItemsOrAttributes(input, attribute, budget));
   std::vector<Keyed> keyed;
   for (size_t i = 0; i < items.size(); ++i) {
     keyed.push_back({SortKey(keys[i], case_sensitive), items[i]});
@@ -360,7 +364,8 @@ Result<Value> Map(const Value& input, const Arguments& arguments, Budget* budget
   for (Value& item : items) {
     OCTAVO_RETURN_IF_ERROR(budget->Spend(1 + item.weight() / 32));
     if (attribute == nullptr) {
-      OCTAVO_ASSIGN_OR_RETURN(item, ApplyFilter(ToStr(arguments.positional[0]), item, rest, budget));
+      OCTAVO_ASSIGN_OR_RETURN(item,
+                              ApplyFilter(ToStr(arguments.positional[0]), item, rest, budget));
       continue;
     }
     OCTAVO_ASSIGN_OR_RETURN(item, GetPath(item, *attribute));
@@ -421,9 +426,9 @@ Result<Value> Batch(const Value& input, const Arguments& arguments, Budget* budg
   std::vector<Value> rows;
   for (size_t i = 0; i < items.size();) {
     const size_t end = i + std::min(items.size() - i, static_cast<size_t>(size->integer()));
-    OCTAVO_ASSIGN_OR_RETURN(
-        Value row, Value::MakeList({items.begin() + static_cast<std::ptrdiff_t>(i),
-                                    items.begin() + static_cast<std::ptrdiff_t>(end)}));
+    OCTAVO_ASSIGN_OR_RETURN(Value row,
+                            Value::MakeList({items.begin() + static_cast<std::ptrdiff_t>(i),
+                                             items.begin() + static_cast<std::ptrdiff_t>(end)}));
     rows.push_back(std::move(row));
     i = end;
   }

@@ -74,7 +74,8 @@ class Lexer {
   }
 
   size_t FindTag(size_t from) const {
-    for (size_t at = source_.find('{', from); at != std::string::npos; at = source_.find('{', at + 1)) {
+    for (size_t at = source_.find('{', from); at != std::string::npos;
+         at = source_.find('{', at + 1)) {
       if (at + 1 < source_.size() &&
           (source_[at + 1] == '%' || source_[at + 1] == '{' || source_[at + 1] == '#')) {
         return at;
@@ -248,7 +249,8 @@ class Lexer {
     }
     if (end < source_.size() && (source_[end] == 'e' || source_[end] == 'E')) {
       size_t exponent = end + 1;
-      if (exponent < source_.size() && (source_[exponent] == '+' || source_[exponent] == '-')) ++exponent;
+      if (exponent < source_.size() && (source_[exponent] == '+' || source_[exponent] == '-'))
+        ++exponent;
       if (exponent < source_.size() && IsDigit(source_[exponent])) {
         is_float = true;
         end = exponent;

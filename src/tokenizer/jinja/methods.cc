@@ -36,13 +36,14 @@ Result<const std::string*> TextArgument(const Arguments& arguments, size_t index
   const Value* value = arguments.Find(index, name);
   if (value == nullptr || value->is_none()) return static_cast<const std::string*>(nullptr);
   if (!value->is_string()) {
-    return InvalidArgument(fmt::format("template: argument {} is '{}', want a string", index + 1,
-                                       value->TypeName()));
+    return InvalidArgument(
+        fmt::format("template: argument {} is '{}', want a string", index + 1, value->TypeName()));
   }
   return &value->string();
 }
 
-Result<const std::string*> WantText(const Arguments& arguments, size_t index, std::string_view name) {
+Result<const std::string*> WantText(const Arguments& arguments, size_t index,
+                                    std::string_view name) {
   OCTAVO_ASSIGN_OR_RETURN(const std::string* text, TextArgument(arguments, index, name));
   if (text == nullptr) {
     return InvalidArgument(fmt::format("template: argument {} is missing", index + 1));
@@ -121,8 +122,8 @@ Result<Value> Split(const std::string& text, const Arguments& arguments, bool fr
   OCTAVO_ASSIGN_OR_RETURN(const int64_t limit, IntArgument(arguments, 1, "maxsplit", -1));
   OCTAVO_RETURN_IF_ERROR(budget->Allocate(static_cast<int64_t>(text.size())));
   if (separator == nullptr) {
-    return TextList(from_right && limit >= 0 ? RightSplitSpace(text, limit) : SplitSpace(text, limit),
-                    budget);
+    return TextList(
+        from_right && limit >= 0 ? RightSplitSpace(text, limit) : SplitSpace(text, limit), budget);
   }
   if (separator->empty()) return InvalidArgument("template: split: empty separator");
   OCTAVO_RETURN_IF_ERROR(SpendSearch(text, *separator, budget));
@@ -220,7 +221,8 @@ Result<Value> Partition(const std::string& text, const Arguments& arguments, boo
     if (from_right) return TextList({"", "", view}, budget, true);
     return TextList({view, "", ""}, budget, true);
   }
-  return TextList({view.substr(0, at), *separator, view.substr(at + separator->size())}, budget, true);
+  return TextList({view.substr(0, at), *separator, view.substr(at + separator->size())}, budget,
+                  true);
 }
 
 // isdigit() and its kin: true when not empty and all characters are of the class.
@@ -243,7 +245,8 @@ Result<Value> IsClass(const std::string& text, std::string_view name) {
     const bool is_upper = LowerCase(one) != one;
     const bool is_lower = UpperText(one) != one;
     cased = cased || is_upper || is_lower;
-    if ((name == "isupper" && is_lower) || (name == "islower" && is_upper)) return Value::Bool(false);
+    if ((name == "isupper" && is_lower) || (name == "islower" && is_upper))
+      return Value::Bool(false);
   }
   if (name == "isupper" || name == "islower") return Value::Bool(cased);
   return Value::Bool(!text.empty());
@@ -263,12 +266,14 @@ Result<Value> FormatText(const std::string& text, const Arguments& arguments, Bu
     const size_t end = text.find('}', i);
     if (end == std::string::npos) return InvalidArgument("template: format: '{' without '}'");
     const std::string field = text.substr(i + 1, end - i - 1);
-    const bool numbered = !field.empty() && field.size() < 4 &&
-                          std::all_of(field.begin(), field.end(), [](char c) { return c >= '0' && c <= '9'; });
+    const bool numbered =
+        !field.empty() && field.size() < 4 &&
+        std::all_of(field.begin(), field.end(), [](char c) { return c >= '0' && c <= '9'; });
     const size_t index = field.empty() ? next++ : numbered ? std::stoul(field) : SIZE_MAX;
     const Value* value = arguments.Find(index, field);
     if (value == nullptr) {
-      return InvalidArgument(fmt::format("template: format: no argument '{}'", field.substr(0, 60)));
+      return InvalidArgument(
+          fmt::format("template: format: no argument '{}'", field.substr(0, 60)));
     }
     OCTAVO_RETURN_IF_ERROR(budget->Allocate(value->weight()));
     out += ToStr(*value);
@@ -352,8 +357,8 @@ Result<Value> StringMethod(const Value& self, const std::string& name, const Arg
 Result<Value> DictMethod(const Value& self, const std::string& name, const Arguments& arguments,
                          Budget* budget) {
   const Dict& dict = *self.dict();
-  OCTAVO_RETURN_IF_ERROR(
-      budget->Allocate(name == "get" ? 1 : static_cast<int64_t>(dict.items.size() * 3 * sizeof(Value))));
+  OCTAVO_RETURN_IF_ERROR(budget->Allocate(
+      name == "get" ? 1 : static_cast<int64_t>(dict.items.size() * 3 * sizeof(Value))));
   if (name == "get") {
     const Value* key = arguments.Find(0, "key");
     if (key == nullptr) return InvalidArgument("template: get wants a key");

@@ -19,8 +19,8 @@ Status Unsupported(std::string_view op, const Value& a, const Value& b) {
   if (const auto* u = std::get_if<Undefined>(&undefined.variant())) {
     return InvalidArgument(fmt::format("template: '{}' is undefined", u->name));
   }
-  return InvalidArgument(fmt::format("template: unsupported operand types for {}: '{}' and '{}'", op,
-                                     a.TypeName(), b.TypeName()));
+  return InvalidArgument(fmt::format("template: unsupported operand types for {}: '{}' and '{}'",
+                                     op, a.TypeName(), b.TypeName()));
 }
 
 Status Overflow() { return InvalidArgument("template: integer overflow"); }
@@ -85,7 +85,8 @@ Result<Value> Repeat(const Value& a, int64_t count, Budget* budget) {
 
 // "%s items" % 3: the conversions that templates use.
 Result<Value> PercentFormat(const std::string& pattern, const Value& argument, Budget* budget) {
-  const List* tuple = argument.list() != nullptr && argument.list()->is_tuple ? argument.list() : nullptr;
+  const List* tuple =
+      argument.list() != nullptr && argument.list()->is_tuple ? argument.list() : nullptr;
   const std::vector<Value> single = {argument};
   const std::vector<Value>& values = tuple != nullptr ? tuple->items : single;
   std::string out;
@@ -103,16 +104,18 @@ Result<Value> PercentFormat(const std::string& pattern, const Value& argument, B
     if (conversion != 's' && conversion != 'd' && conversion != 'r') {
       return Unimplemented("template: '%' formatting supports %s, %d and %r only");
     }
-    if (next >= values.size()) return InvalidArgument("template: too few arguments for '%' formatting");
+    if (next >= values.size())
+      return InvalidArgument("template: too few arguments for '%' formatting");
     const Value& value = values[next++];
     OCTAVO_RETURN_IF_ERROR(budget->Allocate(value.weight()));
     if (conversion == 'd' && !value.is_number()) return Unsupported("%d", value, value);
     out += conversion == 'r'                        ? ToRepr(value)
            : conversion == 'd' && !value.is_float() ? fmt::format("{}", value.integer())
-           : conversion == 'd'                      ? fmt::format("{:.0f}", std::trunc(value.number()))
-                                                    : ToStr(value);
+           : conversion == 'd' ? fmt::format("{:.0f}", std::trunc(value.number()))
+                               : ToStr(value);
   }
-  if (next < values.size()) return InvalidArgument("template: too many arguments for '%' formatting");
+  if (next < values.size())
+    return InvalidArgument("template: too many arguments for '%' formatting");
   return Value::String(std::move(out));
 }
 
@@ -218,21 +221,21 @@ bool HasMethod(const Value& value, std::string_view name) {
     return std::find(names.begin(), names.end(), name) != names.end();
   };
   if (value.is_string()) {
-    return one_of({"strip",     "lstrip",    "rstrip",       "split",        "rsplit",  "splitlines",
-                   "startswith", "endswith", "upper",        "lower",        "title",   "capitalize",
-                   "replace",   "find",      "rfind",        "index",        "count",   "join",
-                   "isdigit",   "isalpha",   "isalnum",      "isupper",      "islower", "isspace",
-                   "zfill",     "ljust",     "rjust",        "center",       "removeprefix",
-                   "removesuffix", "partition", "rpartition", "format",      "swapcase",
-                   "isnumeric", "isdecimal"});
+    return one_of(
+        {"strip",      "lstrip",     "rstrip",  "split",    "rsplit",       "splitlines",
+         "startswith", "endswith",   "upper",   "lower",    "title",        "capitalize",
+         "replace",    "find",       "rfind",   "index",    "count",        "join",
+         "isdigit",    "isalpha",    "isalnum", "isupper",  "islower",      "isspace",
+         "zfill",      "ljust",      "rjust",   "center",   "removeprefix", "removesuffix",
+         "partition",  "rpartition", "format",  "swapcase", "isnumeric",    "isdecimal"});
   }
   if (value.dict() != nullptr) {
     return one_of({"items", "keys", "values", "get", "copy", "pop", "popitem", "update", "clear",
                    "setdefault", "fromkeys"});
   }
   if (value.list() != nullptr) {
-    return one_of({"index", "count", "copy", "append", "extend", "insert", "pop", "remove", "reverse",
-                   "sort", "clear"});
+    return one_of({"index", "count", "copy", "append", "extend", "insert", "pop", "remove",
+                   "reverse", "sort", "clear"});
   }
   return false;
 }
@@ -249,8 +252,9 @@ Result<Value> GetAttribute(const Value& object, std::string_view name) {
     return Value::MakeUndefined(name);
   }
   if (HasMethod(object, name)) {
-    return Value(std::make_shared<const Callable>(Callable{
-        Callable::Kind::kMethod, std::string(name), std::make_shared<const Value>(object), nullptr}));
+    return Value(
+        std::make_shared<const Callable>(Callable{Callable::Kind::kMethod, std::string(name),
+                                                  std::make_shared<const Value>(object), nullptr}));
   }
   const Dict* dict = object.dict();
   const Value* item = dict != nullptr ? dict->Find(name) : nullptr;
@@ -268,7 +272,8 @@ Result<Value> GetItem(const Value& object, const Value& key) {
     if (list == nullptr && !object.is_string()) return Value::MakeUndefined(ToStr(key));
     const auto characters =
         object.is_string() ? Characters(object.string()) : std::vector<std::string_view>();
-    const auto size = static_cast<int64_t>(list != nullptr ? list->items.size() : characters.size());
+    const auto size =
+        static_cast<int64_t>(list != nullptr ? list->items.size() : characters.size());
     const int64_t at = key.integer() < 0 ? key.integer() + size : key.integer();
     if (at < 0 || at >= size) return Value::MakeUndefined(ToStr(key));
     const auto index = static_cast<size_t>(at);
@@ -315,9 +320,10 @@ Result<std::vector<Value>> Iterate(const Value& value, Budget* budget) {
   if (value.is_undefined()) return items;
   const List* list = value.list();
   const Dict* dict = value.dict();
-  const size_t count = list != nullptr ? list->items.size()
-                       : dict != nullptr ? dict->items.size()
-                       : value.is_string() ? value.string().size() : 0;
+  const size_t count = list != nullptr     ? list->items.size()
+                       : dict != nullptr   ? dict->items.size()
+                       : value.is_string() ? value.string().size()
+                                           : 0;
   OCTAVO_RETURN_IF_ERROR(budget->Allocate(static_cast<int64_t>(count * sizeof(Value))));
   if (list != nullptr) return list->items;
   if (dict != nullptr) {

@@ -149,7 +149,8 @@ class Parser : public ExpressionParser {
     }
     OCTAVO_RETURN_IF_ERROR(EndTag("endfor"));
     if (stmt->recursive) {
-      return Unimplemented(fmt::format("template line {}: recursive loops are not supported", line));
+      return Unimplemented(
+          fmt::format("template line {}: recursive loops are not supported", line));
     }
     return stmt;
   }

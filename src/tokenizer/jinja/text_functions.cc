@@ -52,7 +52,10 @@ std::string TitleText(std::string_view text) {
   size_t word = 0;
   for (size_t i = 0; i < text.size();) {
     const Utf8Char c = DecodeUtf8(text, i);
-    const bool separator = IsUnicodeSpace(c.code) || (c.code < 0x80 && std::string_view("-({[<").find(static_cast<char>(c.code)) != std::string_view::npos);
+    const bool separator =
+        IsUnicodeSpace(c.code) ||
+        (c.code < 0x80 &&
+         std::string_view("-({[<").find(static_cast<char>(c.code)) != std::string_view::npos);
     if (separator) {
       out += MapFirstAndRest(text.substr(word, i - word), &UpperChar);
       out += text.substr(i, c.length);

@@ -63,10 +63,10 @@ struct None {};
 
 class Value {
  public:
-  using Variant = std::variant<Undefined, None, bool, int64_t, double,
-                               std::shared_ptr<const std::string>, std::shared_ptr<const List>,
-                               std::shared_ptr<const Dict>, std::shared_ptr<Namespace>,
-                               std::shared_ptr<const Callable>>;
+  using Variant =
+      std::variant<Undefined, None, bool, int64_t, double, std::shared_ptr<const std::string>,
+                   std::shared_ptr<const List>, std::shared_ptr<const Dict>,
+                   std::shared_ptr<Namespace>, std::shared_ptr<const Callable>>;
 
   Value() : data_(Undefined{}) {}
   explicit Value(Variant data) : data_(std::move(data)) {}
