@@ -137,7 +137,8 @@ TEST(GgufTokenizerTest, EqualsTokenizerJson) {
   ASSERT_TRUE(model.ok()) << model.status().ToString();
   const auto reference = Tokenizer::FromJson(json);
   ASSERT_TRUE(reference.ok());
-  for (const Json& text : testing::GoldenJson("small_tokenizers.json")["texts"]) {
+  const Json golden = testing::GoldenJson("small_tokenizers.json");
+  for (const Json& text : golden["texts"]) {
     EXPECT_EQ(*(*model)->EncodeText(text.get<std::string>()),
               *(*reference)->Encode(text.get<std::string>(), true));
   }
@@ -234,7 +235,8 @@ TEST(SentencePieceTest, EqualsConvertedTokenizerJson) {
   const auto tokenizer = MakeSentencePieceTokenizer(std::move(model).value(), false, false);
   const auto reference = Tokenizer::FromFile(json_path);
   ASSERT_TRUE(tokenizer.ok() && reference.ok());
-  for (const Json& text : testing::GoldenJson("small_tokenizers.json")["texts"]) {
+  const Json golden = testing::GoldenJson("small_tokenizers.json");
+  for (const Json& text : golden["texts"]) {
     const auto want = *(*reference)->Encode(text.get<std::string>(), true);
     EXPECT_EQ(*(*tokenizer)->Encode(text.get<std::string>(), true), want);
     EXPECT_EQ((*tokenizer)->Decode(want, true), (*reference)->Decode(want, true));
@@ -262,7 +264,8 @@ TEST(TiktokenTest, EqualsTokenizerJson) {
   ASSERT_TRUE(spec.ok()) << spec.status().ToString();
   const auto tokenizer = Tokenizer::FromSpec(std::move(spec).value());
   ASSERT_TRUE(tokenizer.ok()) << tokenizer.status().ToString();
-  for (const Json& sample : testing::GoldenJson("small_tokenizers.json")["texts"]) {
+  const Json golden = testing::GoldenJson("small_tokenizers.json");
+  for (const Json& sample : golden["texts"]) {
     EXPECT_EQ(*(*tokenizer)->Encode(sample.get<std::string>(), false),
               *(*reference)->Encode(sample.get<std::string>(), false));
   }

@@ -8,7 +8,7 @@
 
 namespace octavo {
 
-// Bits of the class table, equal to what the regex engine matches for \p{L}, \p{N} and \s.
+// Bits of the class table: what \p{L}, \p{N} and \s match in Unicode 16.
 enum CharClass : uint8_t {
   kClassLetter = 1,
   kClassNumber = 2,

@@ -70,7 +70,8 @@ Result<Value> NumberOperation(std::string_view op, const Value& a, const Value& 
 
 Result<Value> Repeat(const Value& a, int64_t count, Budget* budget) {
   count = std::max<int64_t>(count, 0);
-  OCTAVO_RETURN_IF_ERROR(budget->Allocate(a.weight() * 16, count));
+  const size_t unit = a.is_string() ? a.string().size() : a.list()->items.size() * sizeof(Value);
+  OCTAVO_RETURN_IF_ERROR(budget->Allocate(static_cast<int64_t>(unit) + 1, count));
   if (a.is_string()) {
     std::string text;
     for (int64_t i = 0; i < count; ++i) text += a.string();
