@@ -7,6 +7,10 @@ target_include_directories(octavo_flags INTERFACE
 target_compile_definitions(octavo_flags INTERFACE OCTAVO_VERSION="${PROJECT_VERSION}")
 target_compile_options(octavo_flags INTERFACE -Wall -Wextra -Wconversion -Wno-sign-conversion
   -fno-math-errno -ffp-contract=off)
+if(CMAKE_CXX_COMPILER_ID MATCHES "Clang")
+  # libstdc++ 12's stable_sort calls its own deprecated get_temporary_buffer.
+  target_compile_options(octavo_flags INTERFACE -Wno-deprecated-declarations)
+endif()
 if(OCTAVO_WERROR)
   target_compile_options(octavo_flags INTERFACE -Werror)
 endif()

@@ -55,9 +55,12 @@ Status Mlp::Reserve(Workspace& ws, int num_threads) const {
 }
 
 void Mlp::Forward(Step& step, ArenaMatrix y, bool accumulate) const {
+  ForwardRows(step, step.batch.num_tokens(), y, accumulate);
+}
+
+void Mlp::ForwardRows(Step& step, int64_t rows, ArenaMatrix y, bool accumulate) const {
   ActivationSet& x = step.ws.activations();
   const ArenaMatrix up = step.ws.Matrix(Workspace::Role::kMlp, up_.n());
-  const int64_t rows = step.batch.num_tokens();
   up_.Forward(step, x, up, /*accumulate=*/false);
   const ElementwiseOps& ops = ElementwiseOpsFor(step.isa);
   x.Select(down_.inputs(), down_.k());

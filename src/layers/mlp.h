@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <string_view>
 
+#include "layers/feed_forward.h"
 #include "layers/linear.h"
 #include "layers/step.h"
 
@@ -15,19 +16,21 @@ enum class ActivationFunction : uint8_t { kSilu, kGeluTanh, kGeluErf, kRelu };
 // From config.json's hidden_act: silu/swish, gelu, gelu_new, gelu_pytorch_tanh, relu...
 Result<ActivationFunction> ActivationFunctionFromName(std::string_view name);
 
-class Mlp {
+class Mlp : public FeedForward {
  public:
   // Gated: `up` is the fused [gate; up], act(gate) * up feeds `down`. Plain: act(up) feeds `down`.
   Mlp(bool gated, ActivationFunction act, Linear up, Linear down)
       : gated_(gated), act_(act), up_(std::move(up)), down_(std::move(down)) {}
 
-  Status Reserve(Workspace& ws, int num_threads) const;
+  Status Reserve(Workspace& ws, int num_threads) const override;
+  std::span<const ActivationSpec> inputs() const override { return up_.inputs(); }
+  void Forward(Step& step, ArenaMatrix y, bool accumulate) const override;
+  std::vector<const Linear*> linears() const override { return {&up_, &down_}; }
 
-  // As SelfAttention::Forward: reads the produced activations, writes or adds to `y`.
-  void Forward(Step& step, ArenaMatrix y, bool accumulate) const;
+  // Forward for `rows` rows that are not the whole batch (an expert's share).
+  void ForwardRows(Step& step, int64_t rows, ArenaMatrix y, bool accumulate) const;
 
-  const Linear& up() const { return up_; }
-  const Linear& down() const { return down_; }
+  int64_t input_size() const { return up_.k(); }
 
  private:
   bool gated_;

@@ -19,7 +19,7 @@ struct DecoderLayer {
   Norm input_norm;
   SelfAttention attention;
   Norm post_attention_norm;
-  Mlp mlp;
+  std::unique_ptr<FeedForward> mlp;
 };
 
 class LlamaLikeModel : public Model {
@@ -46,9 +46,10 @@ class LlamaLikeModel : public Model {
     };
     for (const DecoderLayer& layer : layers_) {
       OCTAVO_RETURN_IF_ERROR(reserve(layer.attention.qkv()));
-      OCTAVO_RETURN_IF_ERROR(reserve(layer.mlp.up()));
+      OCTAVO_RETURN_IF_ERROR(ws.activations().Reserve(layer.mlp->inputs(), ws.max_tokens(),
+                                                      config().hidden_size));
       OCTAVO_RETURN_IF_ERROR(layer.attention.Reserve(ws));
-      OCTAVO_RETURN_IF_ERROR(layer.mlp.Reserve(ws, num_threads));
+      OCTAVO_RETURN_IF_ERROR(layer.mlp->Reserve(ws, num_threads));
     }
     return reserve(lm_head_);
   }
@@ -64,8 +65,8 @@ class LlamaLikeModel : public Model {
     const int64_t rows = step.batch.num_tokens();
     layer.input_norm.Produce(step, hidden, rows, layer.attention.qkv().inputs());
     layer.attention.Forward(step, hidden, /*accumulate=*/true);
-    layer.post_attention_norm.Produce(step, hidden, rows, layer.mlp.up().inputs());
-    layer.mlp.Forward(step, hidden, /*accumulate=*/true);
+    layer.post_attention_norm.Produce(step, hidden, rows, layer.mlp->inputs());
+    layer.mlp->Forward(step, hidden, /*accumulate=*/true);
   }
 
   void Finish(Step& step, std::span<const int64_t> rows, float* logits) const override {
@@ -81,8 +82,8 @@ class LlamaLikeModel : public Model {
   std::vector<const Linear*> linears() const override {
     std::vector<const Linear*> out;
     for (const DecoderLayer& layer : layers_) {
-      out.insert(out.end(), {&layer.attention.qkv(), &layer.attention.out(), &layer.mlp.up(),
-                             &layer.mlp.down()});
+      out.insert(out.end(), {&layer.attention.qkv(), &layer.attention.out()});
+      for (const Linear* linear : layer.mlp->linears()) out.push_back(linear);
     }
     out.push_back(&lm_head_);
     return out;
@@ -120,24 +121,8 @@ Result<SelfAttention> LoadAttention(const ModelConfig& c, WeightLoader& loader,
   return SelfAttention(config, std::move(rope), std::move(qkv), std::move(out));
 }
 
-Result<Mlp> LoadMlp(const ModelConfig& c, WeightLoader& loader, const std::string& prefix) {
-  OCTAVO_ASSIGN_OR_RETURN(const ActivationFunction act, ActivationFunctionFromName(c.hidden_act));
-  if (act == ActivationFunction::kRelu) {
-    return Unimplemented("hidden_act 'relu' in a gated MLP is not supported");
-  }
-  const std::string mlp = prefix + ".mlp";
-  OCTAVO_ASSIGN_OR_RETURN(Linear up, loader.LoadLinear(mlp + ".gate_up_proj",
-                                                       {{mlp + ".gate_proj", c.intermediate_size},
-                                                        {mlp + ".up_proj", c.intermediate_size}},
-                                                       c.hidden_size, c.mlp_bias));
-  OCTAVO_ASSIGN_OR_RETURN(Linear down, loader.LoadLinear(mlp + ".down_proj",
-                                                         {{mlp + ".down_proj", c.hidden_size}},
-                                                         c.intermediate_size, c.mlp_bias));
-  return Mlp(/*gated=*/true, act, std::move(up), std::move(down));
-}
-
 Result<DecoderLayer> LoadLayer(const ModelConfig& c, WeightLoader& loader, int layer,
-                               std::shared_ptr<RopeTable> rope) {
+                               std::shared_ptr<RopeTable> rope, FeedForwardLoader load_mlp) {
   const std::string prefix = fmt::format("model.layers.{}", layer);
   const auto load_norm = [&](const std::string& name) {
     return loader.LoadNorm(Norm::Kind::kRms, prefix + name, c.hidden_size,
@@ -147,7 +132,7 @@ Result<DecoderLayer> LoadLayer(const ModelConfig& c, WeightLoader& loader, int l
   OCTAVO_ASSIGN_OR_RETURN(Norm post_norm, load_norm(".post_attention_layernorm"));
   OCTAVO_ASSIGN_OR_RETURN(SelfAttention attention,
                           LoadAttention(c, loader, prefix, layer, std::move(rope)));
-  OCTAVO_ASSIGN_OR_RETURN(Mlp mlp, LoadMlp(c, loader, prefix));
+  OCTAVO_ASSIGN_OR_RETURN(std::unique_ptr<FeedForward> mlp, load_mlp(c, loader, prefix));
   return DecoderLayer{std::move(input_norm), std::move(attention), std::move(post_norm),
                       std::move(mlp)};
 }
@@ -165,14 +150,43 @@ Result<ModelConfig> ParseLlamaLikeConfig(const Json& json) {
   return config;
 }
 
+Result<std::unique_ptr<FeedForward>> LoadGatedMlp(const ModelConfig& config, WeightLoader& loader,
+                                                  const std::string& prefix) {
+  OCTAVO_ASSIGN_OR_RETURN(Mlp mlp, LoadGatedMlp(config, loader, prefix + ".mlp",
+                                                {"gate_proj", "up_proj", "down_proj"}));
+  return std::unique_ptr<FeedForward>(std::make_unique<Mlp>(std::move(mlp)));
+}
+
+Result<Mlp> LoadGatedMlp(const ModelConfig& c, WeightLoader& loader, const std::string& module,
+                         const GatedMlpNames& names) {
+  OCTAVO_ASSIGN_OR_RETURN(const ActivationFunction act, ActivationFunctionFromName(c.hidden_act));
+  if (act == ActivationFunction::kRelu) {
+    return Unimplemented("hidden_act 'relu' in a gated MLP is not supported");
+  }
+  const auto name = [&](std::string_view leaf) { return fmt::format("{}.{}", module, leaf); };
+  OCTAVO_ASSIGN_OR_RETURN(Linear up, loader.LoadLinear(name("gate_up_proj"),
+                                                       {{name(names.gate), c.intermediate_size},
+                                                        {name(names.up), c.intermediate_size}},
+                                                       c.hidden_size, c.mlp_bias));
+  OCTAVO_ASSIGN_OR_RETURN(Linear down,
+                          loader.LoadLinear(name(names.down), {{name(names.down), c.hidden_size}},
+                                            c.intermediate_size, c.mlp_bias));
+  return Mlp(/*gated=*/true, act, std::move(up), std::move(down));
+}
+
 Result<std::unique_ptr<Model>> LoadLlamaLike(ModelConfig config, WeightLoader& loader) {
+  return LoadLlamaLike(std::move(config), loader, LoadGatedMlp);
+}
+
+Result<std::unique_ptr<Model>> LoadLlamaLike(ModelConfig config, WeightLoader& loader,
+                                             FeedForwardLoader load_mlp) {
   OCTAVO_ASSIGN_OR_RETURN(Embedding embedding,
                           loader.LoadEmbedding("model.embed_tokens.weight", config.vocab_size,
                                                config.hidden_size));
   OCTAVO_ASSIGN_OR_RETURN(auto rope, loader.MakeRopeTable(config));
   std::vector<DecoderLayer> layers;
   for (int i = 0; i < static_cast<int>(config.num_layers); ++i) {
-    OCTAVO_ASSIGN_OR_RETURN(DecoderLayer layer, LoadLayer(config, loader, i, rope));
+    OCTAVO_ASSIGN_OR_RETURN(DecoderLayer layer, LoadLayer(config, loader, i, rope, load_mlp));
     layers.push_back(std::move(layer));
   }
   OCTAVO_ASSIGN_OR_RETURN(Norm norm,

@@ -31,6 +31,8 @@ struct ModelConfig {
   bool qkv_bias = false;
   bool o_bias = false;
   bool mlp_bias = false;
+  int64_t num_experts = 0;  // mixture of experts; 0: dense
+  int64_t num_experts_per_tok = 0;
   RopeConfig rope;
   std::vector<int64_t> layer_windows;  // per layer: sliding window, 0 = full attention
   std::string torch_dtype = "bfloat16";

@@ -117,9 +117,9 @@ class OptModel : public Model {
 
   void Layer(int64_t index, Step& step) const override {
     const OptLayer& layer = w_.layers[static_cast<size_t>(index)];
-    Residual(step, layer.attention_norm, layer.attention.qkv(),
+    Residual(step, layer.attention_norm, layer.attention.qkv().inputs(),
              [&](ArenaMatrix hidden) { layer.attention.Forward(step, hidden, true); });
-    Residual(step, layer.mlp_norm, layer.mlp.up(),
+    Residual(step, layer.mlp_norm, layer.mlp.inputs(),
              [&](ArenaMatrix hidden) { layer.mlp.Forward(step, hidden, true); });
   }
 
@@ -154,8 +154,8 @@ class OptModel : public Model {
     std::vector<const Linear*> out;
     if (w_.project_in) out.push_back(&*w_.project_in);
     for (const OptLayer& layer : w_.layers) {
-      out.insert(out.end(), {&layer.attention.qkv(), &layer.attention.out(), &layer.mlp.up(),
-                             &layer.mlp.down()});
+      out.insert(out.end(), {&layer.attention.qkv(), &layer.attention.out()});
+      for (const Linear* linear : layer.mlp.linears()) out.push_back(linear);
     }
     if (w_.project_out) out.push_back(&*w_.project_out);
     out.push_back(&w_.lm_head);
@@ -165,15 +165,16 @@ class OptModel : public Model {
  private:
   // One residual branch with the norm before or after it.
   template <typename Branch>
-  void Residual(Step& step, const Norm& norm, const Linear& first, const Branch& branch) const {
+  void Residual(Step& step, const Norm& norm, std::span<const ActivationSpec> formats,
+                const Branch& branch) const {
     const ArenaMatrix hidden = step.Hidden(config().hidden_size);
     const int64_t rows = step.batch.num_tokens();
     if (extras_.norm_before) {
-      norm.Produce(step, hidden, rows, first.inputs());
+      norm.Produce(step, hidden, rows, formats);
       branch(hidden);
       return;
     }
-    ProduceActivations(step, hidden, rows, config().hidden_size, first.inputs());
+    ProduceActivations(step, hidden, rows, config().hidden_size, formats);
     branch(hidden);
     norm.InPlace(step, hidden, rows);
   }
