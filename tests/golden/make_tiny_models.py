@@ -52,6 +52,8 @@ MODELS = {
     "opt/pre_norm": ("OPTConfig", OPT, "bfloat16", {}),
     "opt/post_norm_projected": ("OPTConfig", OPT | dict(
         do_layer_norm_before=False, word_embed_proj_dim=32), "bfloat16", {"v4_config": True}),
+    "mixtral/four_experts": ("MixtralConfig", LLAMA | dict(
+        num_key_value_heads=2, num_local_experts=4, num_experts_per_tok=2), "bfloat16", {}),
 }
 
 
