@@ -81,25 +81,30 @@ void ThreadPool::Run(const Loop& loop) {
     return;
   }
   loop_ = loop;
-  remaining_.store(num_threads_ - 1, std::memory_order_relaxed);
+  completed_.store(0, std::memory_order_relaxed);
   const uint64_t epoch = epoch_.fetch_add(1, std::memory_order_seq_cst) + 1;
   if (parked_.load(std::memory_order_seq_cst) > 0) epoch_.notify_all();
   Work(0, epoch);
-  const auto done = [this] { return remaining_.load(std::memory_order_acquire) == 0; };
+  const auto done = [this] {
+    return completed_.load(std::memory_order_acquire) == num_threads_;
+  };
   while (!SpinUntil(done)) std::this_thread::yield();
 }
 
 void ThreadPool::Work(int thread, uint64_t epoch) {
-  const Loop loop = loop_;
-  const int64_t units = (loop.count + loop.grain - 1) / loop.grain;
   for (int i = 0; i < num_threads_; ++i) {
     const int slice = (thread + i) % num_threads_;
     std::atomic<uint64_t>& taken = slices_[static_cast<size_t>(slice)].taken_epoch;
     uint64_t previous = taken.load(std::memory_order_relaxed);
-    if (previous == epoch || !taken.compare_exchange_strong(previous, epoch)) continue;
+    // A worker that comes late, even several loops late, finds its epoch's slices taken.
+    if (previous >= epoch || !taken.compare_exchange_strong(previous, epoch)) continue;
+    // Only now is loop_ certain to stay: Run() waits for this slice before it starts another loop.
+    const Loop loop = loop_;
+    const int64_t units = (loop.count + loop.grain - 1) / loop.grain;
     const int64_t begin = units * slice / num_threads_ * loop.grain;
     const int64_t end = std::min(units * (slice + 1) / num_threads_ * loop.grain, loop.count);
     if (begin < end) loop.call(loop.fn, begin, end, thread);
+    completed_.fetch_add(1, std::memory_order_release);
   }
 }
 
@@ -118,7 +123,6 @@ void ThreadPool::WorkerMain(int thread) {
     seen = epoch_.load(std::memory_order_acquire);
     if (stop_.load()) return;
     Work(thread, seen);
-    remaining_.fetch_sub(1, std::memory_order_release);
   }
 }
 

@@ -4,7 +4,9 @@
 // A decode step runs some 200 short parallel loops, so workers spin between loops and park on a futex
 // only when nothing has come for a while (a futex wake-up costs 40 us from idle, a spin 0.2 us).
 // Work is split into contiguous slices that do not depend on timing; a thread that finishes its own
-// slice early takes whole slices of others, so results never depend on who computed what.
+// slice early takes whole slices of others, so results never depend on who computed what. A loop
+// ends when its slices are done, not when every worker has woken: a neighbour that holds a CPU costs
+// its share of the speed, not a time slice per loop.
 #pragma once
 
 #include <atomic>
@@ -63,7 +65,7 @@ class ThreadPool {
   std::unique_ptr<Slice[]> slices_;
   Loop loop_{};
   alignas(64) std::atomic<uint64_t> epoch_{0};    // +1 per loop
-  alignas(64) std::atomic<int> remaining_{0};     // workers still inside the current loop
+  alignas(64) std::atomic<int> completed_{0};     // slices of the current loop that are done
   alignas(64) std::atomic<int> parked_{0};
   std::atomic<bool> stop_{false};
 };
