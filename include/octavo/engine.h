@@ -70,8 +70,8 @@ struct LoadProgress {
 
 class LlmEngine {
  public:
-  // Loads the model and starts the threads. `progress` is called from the calling thread or a loader
-  // thread while loading.
+  // Loads the model and starts the threads. `progress` is called from the calling thread or a
+  // loader thread while loading.
   static Result<std::unique_ptr<LlmEngine>> Create(
       const EngineOptions& options, std::function<void(const LoadProgress&)> progress = {});
 

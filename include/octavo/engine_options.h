@@ -37,8 +37,8 @@ struct EngineOptions {
   int64_t max_model_len = 0;
   // Sequences that run at once. More means more throughput and slower single streams.
   int32_t max_num_seqs = 128;
-  // Hard cap of tokens computed per step; sizes the activation arena. Larger prefills faster, smaller
-  // gives running streams a steadier pace.
+  // Hard cap of tokens computed per step; sizes the activation arena. Larger prefills faster,
+  // smaller gives running streams a steadier pace.
   int32_t max_num_batched_tokens = 2048;
   // Largest share of a step that one prompt may take; 0: no limit of its own.
   int32_t long_prefill_token_threshold = 0;

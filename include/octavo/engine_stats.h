@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What an engine says about itself: load, counters, the model and what is really computed per layer.
+// What an engine says about itself: load, counters, the model and what is really computed per
+// layer.
 #pragma once
 
 #include <cstdint>
@@ -8,8 +9,8 @@
 
 namespace octavo {
 
-// Prometheus-style histogram: counts[i] are observations <= bounds[i] and > bounds[i-1]; the last of
-// bounds.size() + 1 counts holds the rest.
+// Prometheus-style histogram: counts[i] are observations <= bounds[i] and > bounds[i-1]; the last
+// of bounds.size() + 1 counts holds the rest.
 struct Histogram {
   std::vector<double> bounds;
   std::vector<uint64_t> counts;
@@ -17,7 +18,8 @@ struct Histogram {
   uint64_t count = 0;
 };
 
-// A snapshot. Counters count from the engine's start and never fall; tests of monotony may rely on it.
+// A snapshot. Counters count from the engine's start and never fall; tests of monotony may rely on
+// it.
 struct EngineStats {
   // Now.
   int64_t num_running = 0;  // sequences that hold KV blocks
@@ -38,7 +40,7 @@ struct EngineStats {
   uint64_t prefix_cache_queries = 0;  // tokens looked up
   uint64_t prefix_cache_hits = 0;     // tokens found
   uint64_t num_preemptions = 0;
-  uint64_t blocks_copied = 0;         // copy-on-write
+  uint64_t blocks_copied = 0;  // copy-on-write
   uint64_t draft_tokens = 0;
   uint64_t accepted_draft_tokens = 0;
   uint64_t requests_stop = 0;  // finished, by reason
@@ -68,15 +70,15 @@ struct ModelInfo {
   int64_t vocab_size = 0;
   int64_t num_parameters = 0;
   int64_t max_model_len = 0;
-  std::string dtype;           // of unquantized arithmetic
+  std::string dtype;  // of unquantized arithmetic
   std::string kv_cache_dtype;
   int32_t block_size = 0;
   int64_t num_kv_blocks = 0;
-  uint64_t weight_bytes = 0;   // packed, in memory
+  uint64_t weight_bytes = 0;  // packed, in memory
   uint64_t kv_cache_bytes = 0;
   uint64_t arena_bytes = 0;
   uint64_t kv_bytes_per_token = 0;
-  std::string isa;             // "avx512_bf16"
+  std::string isa;  // "avx512_bf16"
   int32_t num_threads = 0;
   std::vector<int32_t> eos_token_ids;
   bool has_chat_template = false;

@@ -33,18 +33,19 @@ struct TokenLogprob {
 };
 
 struct PositionLogprobs {
-  TokenLogprob token;             // the token that is in the text
-  std::vector<TokenLogprob> top;  // the most likely ones, best first; holds `token` only if it is one
+  TokenLogprob token;  // the token that is in the text
+  std::vector<TokenLogprob>
+      top;  // the most likely ones, best first; holds `token` only if it is one
 };
 
 // News of one choice. All fields are what came since the last delta of the same index.
 struct CompletionDelta {
   int32_t index = 0;
-  // Complete UTF-8 characters only; text that may still become a stop string is held back, so it can
-  // lag behind token_ids until the choice is finished.
+  // Complete UTF-8 characters only; text that may still become a stop string is held back, so it
+  // can lag behind token_ids until the choice is finished.
   std::string text;
   std::vector<int32_t> token_ids;
-  std::vector<PositionLogprobs> logprobs;  // per token of token_ids, when asked for
+  std::vector<PositionLogprobs> logprobs;     // per token of token_ids, when asked for
   std::optional<FinishReason> finish_reason;  // set in the last delta of a choice
   std::optional<int32_t> stop_token_id;       // the token that ended it, when one of stop_token_ids
   std::string stop_string;                    // the stop string that ended it
@@ -53,7 +54,7 @@ struct CompletionDelta {
 
 struct Usage {
   int64_t prompt_tokens = 0;
-  int64_t cached_tokens = 0;  // of them, found in the prefix cache
+  int64_t cached_tokens = 0;      // of them, found in the prefix cache
   int64_t completion_tokens = 0;  // of all choices
 };
 
@@ -74,10 +75,10 @@ struct RequestOutput {
   std::vector<std::optional<PositionLogprobs>> prompt_logprobs;
   // Of an embedding request: [hidden_size], in its last output.
   std::vector<float> embedding;
-  bool finished = false;  // the last output of the request; nothing follows
-  Status status;          // not OK only with `finished`: why the request failed
-  Usage usage;            // up to now
-  RequestTimings timings; // complete when finished
+  bool finished = false;   // the last output of the request; nothing follows
+  Status status;           // not OK only with `finished`: why the request failed
+  Usage usage;             // up to now
+  RequestTimings timings;  // complete when finished
 };
 
 }  // namespace octavo

@@ -64,8 +64,8 @@ struct SamplingParams {
   // Without a seed the engine derives one from its own seed and the order of submission.
   std::optional<uint64_t> seed;
 
-  // Tokens to generate per choice; 0 is allowed (with prompt_logprobs it scores the prompt); absent:
-  // as many as max_model_len leaves.
+  // Tokens to generate per choice; 0 is allowed (with prompt_logprobs it scores the prompt);
+  // absent: as many as max_model_len leaves.
   std::optional<int64_t> max_tokens = 16;
   // End tokens and stop strings are ignored until this many tokens exist.
   int64_t min_tokens = 0;
@@ -91,7 +91,8 @@ struct SamplingParams {
   bool detokenize = true;
 
   // Beam search of width n: keeps the n most likely continuations and returns them best first,
-  // ordered by cumulative logprob / (tokens ^ length_penalty). Excludes penalties, temperature,
+  // ordered by cumulative logprob / (tokens of prompt and output ^ length_penalty), as vLLM does.
+  // Temperature has no effect. Excludes penalties,
   // stop strings, structured output and streaming: there is one output, at the end.
   bool use_beam_search = false;
   double length_penalty = 1.0;

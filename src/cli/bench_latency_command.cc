@@ -49,7 +49,8 @@ Status RunLatency(const LatencyOptions& options) {
   std::vector<double> sorted = latencies;
   std::sort(sorted.begin(), sorted.end());
   Json percentiles = Json::object();
-  for (const int p : {10, 25, 50, 75, 90, 99}) percentiles[std::to_string(p)] = Percentile(sorted, p);
+  for (const int p : {10, 25, 50, 75, 90, 99})
+    percentiles[std::to_string(p)] = Percentile(sorted, p);
   Json report = {{"avg_latency", mean},
                  {"latencies", latencies},
                  {"percentiles", percentiles},
@@ -70,9 +71,7 @@ CommandAction Configure(CLI::App& app) {
   auto options = std::make_shared<LatencyOptions>();
   AddBenchEngineOptions(app, options->bench);
   const auto add = [&app](const char* flag, int64_t& target, int least, const char* help) {
-    app.add_option(flag, target, help)
-        ->capture_default_str()
-        ->check(CLI::Range(least, 1'000'000));
+    app.add_option(flag, target, help)->capture_default_str()->check(CLI::Range(least, 1'000'000));
   };
   add("--batch-size", options->batch_size, 1, "Requests per batch");
   add("--num-iters", options->num_iters, 1, "Measured batches");
@@ -82,7 +81,7 @@ CommandAction Configure(CLI::App& app) {
 
 }  // namespace
 
-extern const Command kCommand_bench_latency_command = {
-    "bench latency", CommandGroup::kMeasure, "Time of one batch of requests", &Configure};
+extern const Command kCommand_bench_latency_command = {"bench latency", CommandGroup::kMeasure,
+                                                       "Time of one batch of requests", &Configure};
 
 }  // namespace octavo

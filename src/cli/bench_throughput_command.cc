@@ -29,8 +29,8 @@ Status RunThroughput(const ThroughputOptions& options) {
   llm->Generate(std::move(warm_up));
   engine.ResetStats();
 
-  ProgressBar bar({.label = "throughput", .unit = ProgressBar::Unit::kItems,
-                   .item_name = "requests"});
+  ProgressBar bar(
+      {.label = "throughput", .unit = ProgressBar::Unit::kItems, .item_name = "requests"});
   const auto total = static_cast<uint64_t>(options.num_prompts);
   const auto begin = std::chrono::steady_clock::now();
   const auto results =
@@ -55,11 +55,11 @@ Status RunThroughput(const ThroughputOptions& options) {
                  {"output_tokens_per_second", output_s}};
   report.update(DescribeRun(engine));
   if (!JsonOnStdout(options.bench.json)) {
-    OCTAVO_RETURN_IF_ERROR(WriteStandardOutput(fmt::format(
-        "Throughput: {:.2f} requests/s, {:.2f} total tokens/s, {:.2f} output tokens/s\n"
-        "Running sequences: {:.1f} on average over {} steps\n",
-        requests_s, total_s, output_s, engine.stats().mean_running_seqs,
-        engine.stats().num_steps)));
+    OCTAVO_RETURN_IF_ERROR(WriteStandardOutput(
+        fmt::format("Throughput: {:.2f} requests/s, {:.2f} total tokens/s, {:.2f} output tokens/s\n"
+                    "Running sequences: {:.1f} on average over {} steps\n",
+                    requests_s, total_s, output_s, engine.stats().mean_running_seqs,
+                    engine.stats().num_steps)));
   }
   return WriteJsonReport(options.bench.json, report);
 }

@@ -26,8 +26,11 @@ struct BeamHypothesis {
 class BeamSearch {
  public:
   BeamSearch(int32_t width, double length_penalty, int64_t num_prompt, int64_t max_tokens)
-      : width_(width), length_penalty_(length_penalty), num_prompt_(num_prompt),
-        max_tokens_(max_tokens), beams_(1) {}
+      : width_(width),
+        length_penalty_(length_penalty),
+        num_prompt_(num_prompt),
+        max_tokens_(max_tokens),
+        beams_(1) {}
 
   // A beam that goes on: `parent` is the index of the old beam it extends by `token`.
   struct Extension {
@@ -37,9 +40,8 @@ class BeamSearch {
 
   // One step. `candidates[b]`: the most likely tokens after beam b. Returns the new beams, best
   // first; empty when the search is over.
-  std::vector<Extension> Advance(
-      std::span<const std::vector<PositionScores::Entry>> candidates,
-      const std::function<bool(int32_t)>& is_end);
+  std::vector<Extension> Advance(std::span<const std::vector<PositionScores::Entry>> candidates,
+                                 const std::function<bool(int32_t)>& is_end);
 
   size_t num_beams() const { return beams_.size(); }
 

@@ -17,8 +17,10 @@ int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 }  // namespace
 
 BlockManager::BlockManager(BlockManagerOptions options, BlockHasher hasher)
-    : options_(std::move(options)), hasher_(hasher),
-      blocks_(static_cast<size_t>(options_.num_blocks)), caches_(options_.windows.size()) {
+    : options_(std::move(options)),
+      hasher_(hasher),
+      blocks_(static_cast<size_t>(options_.num_blocks)),
+      caches_(options_.windows.size()) {
   OCTAVO_CHECK(options_.num_blocks >= 2 && options_.block_size > 0 && !options_.windows.empty());
   for (int64_t id = 1; id < options_.num_blocks; ++id) Link(static_cast<int32_t>(id), false);
 }
@@ -260,8 +262,8 @@ Status BlockManager::CheckReferences(std::span<const SequenceBlocks* const> live
       for (size_t i = 0; i < table.size(); ++i) {
         const bool left_window = static_cast<int64_t>(i) < sequence->first_live[g];
         if ((table[i] == kNullBlock) != left_window) {
-          return Internal(fmt::format("block table of group {}: entry {} is page {}, first live {}", g,
-                                      i, table[i], sequence->first_live[g]));
+          return Internal(fmt::format("block table of group {}: entry {} is page {}, first live {}",
+                                      g, i, table[i], sequence->first_live[g]));
         }
         ++owners[static_cast<size_t>(table[i])];
       }
@@ -269,8 +271,8 @@ Status BlockManager::CheckReferences(std::span<const SequenceBlocks* const> live
   }
   for (size_t id = 1; id < blocks_.size(); ++id) {
     if (blocks_[id].references != owners[id]) {
-      return Internal(fmt::format("page {}: {} references, {} owners", id, blocks_[id].references,
-                                  owners[id]));
+      return Internal(
+          fmt::format("page {}: {} references, {} owners", id, blocks_[id].references, owners[id]));
     }
   }
   return Status::Ok();
@@ -302,13 +304,13 @@ Status BlockManager::CheckCache() const {
     entries += caches_[g].size();
     for (const auto& [hash, id] : caches_[g]) {
       if (At(id).group != static_cast<int32_t>(g) || !(At(id).hash == hash)) {
-        return Internal(fmt::format("page {}: found by group {}'s cache, belongs to {}", id, g,
-                                    At(id).group));
+        return Internal(
+            fmt::format("page {}: found by group {}'s cache, belongs to {}", id, g, At(id).group));
       }
     }
   }
-  const auto marked = std::count_if(blocks_.begin(), blocks_.end(),
-                                    [](const Block& b) { return b.group >= 0; });
+  const auto marked =
+      std::count_if(blocks_.begin(), blocks_.end(), [](const Block& b) { return b.group >= 0; });
   if (static_cast<size_t>(marked) != entries) {
     return Internal(fmt::format("prefix cache: {} entries, {} cached pages", entries, marked));
   }

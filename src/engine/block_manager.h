@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 // Who owns which page of the KV pool: reference counts, copy-on-write and the prefix cache.
 //
-// Every sequence has one block table per KV group (layers that share a window). Table entry i is the
-// page that holds tokens [i * block_size, (i + 1) * block_size):
+// Every sequence has one block table per KV group (layers that share a window). Table entry i is
+// the page that holds tokens [i * block_size, (i + 1) * block_size):
 //
 //   sequence A, group 0:  [ 7 | 3 | 9 ]         page 7 and 3: two references, shared prefix
 //   sequence B, group 0:  [ 7 | 3 | 4 ]
 //   free list (LRU):      2 <-> 8 <-> 5 ...     5 may still serve the prefix cache
 //
 // A page is in exactly one state: free (no reference, in the free list) or used (references > 0).
-// Orthogonally it may be *cached*: full, computed, and found by the hash of its tokens and all before
-// them. A cached page stays findable while free, until it is handed out again. Page 0 is never handed
-// out: it stands in table entries whose page left a sliding window.
+// Orthogonally it may be *cached*: full, computed, and found by the hash of its tokens and all
+// before them. A cached page stays findable while free, until it is handed out again. Page 0 is
+// never handed out: it stands in table entries whose page left a sliding window.
 //
 // Single-threaded: the step thread owns it.
 // Source: PagedAttention, arXiv:2309.06180, section 4; prefix caching as in vLLM V1.
@@ -46,7 +46,7 @@ struct BlockCopy {
 };
 
 struct BlockManagerOptions {
-  int64_t num_blocks = 0;        // pages in the pool, page 0 included
+  int64_t num_blocks = 0;  // pages in the pool, page 0 included
   int64_t block_size = 16;
   std::vector<int64_t> windows;  // per group: sliding window in tokens, 0 = full attention
   bool enable_prefix_caching = true;
@@ -67,12 +67,13 @@ class BlockManager {
   // An empty table whose prefix hashes start from `salt`.
   SequenceBlocks NewSequence(std::string_view salt) const;
 
-  // Pages a sequence of `num_tokens` needs at most at any time, when it computes at most `max_chunk`
-  // tokens per step.
+  // Pages a sequence of `num_tokens` needs at most at any time, when it computes at most
+  // `max_chunk` tokens per step.
   int64_t MaxBlocksOf(int64_t num_tokens, int64_t max_chunk) const;
 
-  // Takes references on the longest cached prefix of `tokens`, at most tokens.size() - 1 of them (one
-  // has to be computed to get logits), and returns its length in tokens. `blocks` must be empty.
+  // Takes references on the longest cached prefix of `tokens`, at most tokens.size() - 1 of them
+  // (one has to be computed to get logits), and returns its length in tokens. `blocks` must be
+  // empty.
   int64_t AcquirePrefix(SequenceBlocks& blocks, std::span<const int32_t> tokens);
 
   // Makes positions [num_computed, num_computed + num_new) writable: adds pages and replaces shared
@@ -81,8 +82,8 @@ class BlockManager {
   bool Allocate(SequenceBlocks& blocks, int64_t num_computed, int64_t num_new,
                 std::vector<BlockCopy>& copies);
 
-  // The first `num_computed` of `tokens` are in the cache now: publishes newly full pages under their
-  // hashes and gives back pages that left their group's window.
+  // The first `num_computed` of `tokens` are in the cache now: publishes newly full pages under
+  // their hashes and gives back pages that left their group's window.
   void Commit(SequenceBlocks& blocks, std::span<const int32_t> tokens, int64_t num_computed);
 
   // A second owner of all of `parent`'s pages.
@@ -117,7 +118,7 @@ class BlockManager {
   int64_t CountNeeded(const SequenceBlocks& blocks, int64_t num_computed, int64_t end) const;
   void ReleaseOutOfWindow(SequenceBlocks& blocks, int64_t num_computed);
 
-  int32_t Pop();                 // a free page, no longer cached, with one reference
+  int32_t Pop();  // a free page, no longer cached, with one reference
   void Reference(int32_t id);
   void Release(int32_t id);
   void Uncache(int32_t id);

@@ -102,9 +102,9 @@ TEST(BlockManagerTest, ReusesUncachedThenLeastRecentlyUsedTailFirst) {
   ASSERT_TRUE(manager.Allocate(c, 0, 16, copies));  // 3 blank pages, then a's tail
   EXPECT_EQ(manager.num_free_cached(), 3);
   SequenceBlocks d = manager.NewSequence("");
-  EXPECT_EQ(manager.AcquirePrefix(d, Tokens(9)), 4);        // a's head is still there
+  EXPECT_EQ(manager.AcquirePrefix(d, Tokens(9)), 4);  // a's head is still there
   SequenceBlocks e = manager.NewSequence("");
-  EXPECT_EQ(manager.AcquirePrefix(e, Tokens(9, 100)), 8);   // all of b is
+  EXPECT_EQ(manager.AcquirePrefix(e, Tokens(9, 100)), 8);  // all of b is
 }
 
 TEST(BlockManagerTest, WindowGroupsGiveBackWhatNoQuerySees) {

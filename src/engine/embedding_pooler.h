@@ -11,7 +11,8 @@
 
 namespace octavo {
 
-// Rows come in ascending position, in as many steps as it takes; sums in double, so chunks do not show.
+// Rows come in ascending position, in as many steps as it takes; sums in double, so chunks do not
+// show.
 class EmbeddingPooler {
  public:
   EmbeddingPooler(Pooling pooling, bool normalize, size_t hidden_size)

@@ -21,7 +21,9 @@ bool WantsPromptScores(const EngineRequest& request) {
 
 EngineCore::EngineCore(const EngineCoreOptions& options, const BlockHasher& hasher,
                        Executor& executor)
-    : options_(options), blocks_(options.blocks, hasher), scheduler_(options.scheduler, blocks_),
+    : options_(options),
+      blocks_(options.blocks, hasher),
+      scheduler_(options.scheduler, blocks_),
       executor_(executor),
       sampler_(executor, options.end_tokens,
                std::max<int64_t>(kLogitRows, options.lookup.num_tokens + 1)),
@@ -33,17 +35,17 @@ void EngineCore::Add(std::shared_ptr<const EngineRequest> request) {
   group.request = std::move(request);
   group.done.resize(static_cast<size_t>(params.n));
   if (params.use_beam_search) {
-    group.beam = std::make_unique<BeamSearch>(
-        params.n, params.length_penalty, static_cast<int64_t>(group.request->prompt.size()),
-        group.request->max_tokens);
+    group.beam = std::make_unique<BeamSearch>(params.n, params.length_penalty,
+                                              static_cast<int64_t>(group.request->prompt.size()),
+                                              group.request->max_tokens);
   }
   if (WantsPromptScores(*group.request)) {
     group.prompt_scores.resize(group.request->prompt.size() - 1);
   }
   if (group.request->pooling != Pooling::kNone) {
-    group.pooler = std::make_unique<EmbeddingPooler>(
-        group.request->pooling, group.request->normalize_embedding,
-        static_cast<size_t>(executor_.hidden_size()));
+    group.pooler = std::make_unique<EmbeddingPooler>(group.request->pooling,
+                                                     group.request->normalize_embedding,
+                                                     static_cast<size_t>(executor_.hidden_size()));
   }
   scheduler_.Add(NewSequence(group));
 }
@@ -186,7 +188,8 @@ void EngineCore::MakeTasks(const StepPlan& plan) {
   for (const ScheduledSequence& scheduled : plan.sequences) {
     Sequence& s = *scheduled.sequence;
     const EngineRequest& request = *s.request;
-    if (s.skip_prefix_cache && WantsPromptScores(request)) MakeScoreTasks(s, row, scheduled.num_tokens);
+    if (s.skip_prefix_cache && WantsPromptScores(request))
+      MakeScoreTasks(s, row, scheduled.num_tokens);
     row += scheduled.num_tokens;
     const bool complete = s.num_computed + scheduled.num_tokens == s.num_tokens() + s.num_drafts();
     if (complete && request.max_tokens > 0 && request.pooling == Pooling::kNone) {

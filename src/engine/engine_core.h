@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The engine without threads and texts: requests in, steps, token updates out.
 //
-//   Step: Scheduler plans -> copy-on-write -> Executor::Forward -> RowSampler -> bookkeeping, report
+//   Step: Scheduler plans -> copy-on-write -> Executor::Forward -> RowSampler -> bookkeeping,
+//   report
 //
 // Single-threaded; LlmEngine runs it on the step thread, tests call Step() themselves.
 #pragma once

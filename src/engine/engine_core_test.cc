@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Continuous batching end to end over a fake model: every output equals what the request gives alone.
+// Continuous batching end to end over a fake model: every output equals what the request gives
+// alone.
 #include "engine/engine_core.h"
 
 #include <gmock/gmock.h>
@@ -109,8 +110,8 @@ Choice Expected(const EngineRequest& request, int32_t index, std::span<const int
   Choice choice;
   std::vector<int32_t> tokens = request.prompt;
   TokenHistory history = TokenHistory::FromPrompt(tokens, request.params);
-  const std::vector<int32_t> ends = request.params.ignore_eos ? std::vector<int32_t>{}
-                                                              : std::vector<int32_t>{kEos};
+  const std::vector<int32_t> ends =
+      request.params.ignore_eos ? std::vector<int32_t>{} : std::vector<int32_t>{kEos};
   Sampler sampler;
   std::vector<float> logits(kVocab);
   while (!choice.reason) {
@@ -198,8 +199,8 @@ INSTANTIATE_TEST_SUITE_P(
     ::testing::Values(
         std::pair("Plain", Config{}), std::pair("NoPrefixCache", Config{.prefix_caching = false}),
         std::pair("SmallBudget", Config{.max_num_batched_tokens = 8}),
-        std::pair("LargeBudget", Config{.num_blocks = 400, .max_num_seqs = 64,
-                                       .max_num_batched_tokens = 2048}),
+        std::pair("LargeBudget",
+                  Config{.num_blocks = 400, .max_num_seqs = 64, .max_num_batched_tokens = 2048}),
         std::pair("Preempting", Config{.num_blocks = 15}),
         std::pair("SlidingWindow", Config{.num_blocks = 61, .windows = {0, 9}}),
         std::pair("SlidingWindowPreempting", Config{.num_blocks = 31, .windows = {6, 0}}),

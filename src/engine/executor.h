@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the engine needs from whoever computes: forward passes, logits and page copies.
 //
-// ModelExecutor runs a ModelRunner; tests run a fake that knows which tokens every page should hold.
+// ModelExecutor runs a ModelRunner; tests run a fake that knows which tokens every page should
+// hold.
 #pragma once
 
 #include <cstdint>

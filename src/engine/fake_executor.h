@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// For tests: an executor whose KV cache holds token ids, so that a wrong block table, a missed copy or
-// a stale prefix changes what is generated.
+// For tests: an executor whose KV cache holds token ids, so that a wrong block table, a missed copy
+// or a stale prefix changes what is generated.
 #pragma once
 
 #include <algorithm>
@@ -43,8 +43,11 @@ class FakeExecutor final : public Executor {
  public:
   FakeExecutor(int64_t num_blocks, int64_t block_size, std::vector<int64_t> windows, int64_t vocab,
                int num_threads = 1)
-      : block_size_(block_size), windows_(std::move(windows)), vocab_(vocab),
-        slots_(static_cast<size_t>(num_blocks * block_size), -1), pool_(num_threads) {}
+      : block_size_(block_size),
+        windows_(std::move(windows)),
+        vocab_(vocab),
+        slots_(static_cast<size_t>(num_blocks * block_size), -1),
+        pool_(num_threads) {}
 
   Status Forward(const ForwardBatch& batch) override {
     ++num_steps;
@@ -79,7 +82,8 @@ class FakeExecutor final : public Executor {
   }
 
   void CopyBlock(int32_t from, int32_t to) override {
-    std::copy_n(slots_.begin() + from * block_size_, block_size_, slots_.begin() + to * block_size_);
+    std::copy_n(slots_.begin() + from * block_size_, block_size_,
+                slots_.begin() + to * block_size_);
   }
 
   int64_t vocab_size() const override { return vocab_; }

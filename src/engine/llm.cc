@@ -62,8 +62,8 @@ std::vector<GenerationResult> LLM::Generate(std::vector<GenerationRequest> reque
                                             const std::function<void(size_t)>& on_finished) {
   // Keeps the engine's queue from overflowing, whatever the size of the batch.
   const EngineOptions& options = engine_->options();
-  const size_t window = static_cast<size_t>(options.max_num_seqs) +
-                        static_cast<size_t>(options.max_num_queued_reqs);
+  const size_t window =
+      static_cast<size_t>(options.max_num_seqs) + static_cast<size_t>(options.max_num_queued_reqs);
   const size_t count = requests.size();
   std::vector<GenerationResult> results(count);
   std::vector<Status> refused(count);

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // LlmEngine: the threads around EngineCore and OutputProcessor.
 //
-//   Submit --inbox--> step thread (EngineCore) --outbox--> output thread (OutputProcessor) --> callback
+//   Submit --inbox--> step thread (EngineCore) --outbox--> output thread (OutputProcessor) -->
+//   callback
 //                          ^------------- choices ended by stop strings -----------|
-#include "octavo/engine.h"
-
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -19,6 +18,7 @@
 #include "engine/load_engine.h"
 #include "engine/output_processor.h"
 #include "engine/stats_collector.h"
+#include "octavo/engine.h"
 
 namespace octavo {
 namespace {
@@ -184,11 +184,11 @@ Status LlmEngineImpl::CheckRequest(const EngineRequest& request) const {
   if (p.n > o.max_num_seqs) {
     return InvalidArgument(fmt::format("n: {}, max_num_seqs is {}", p.n, o.max_num_seqs));
   }
-  for (const auto& [name, value] : {std::pair("logprobs", p.logprobs),
-                                    std::pair("prompt_logprobs", p.prompt_logprobs)}) {
+  for (const auto& [name, value] :
+       {std::pair("logprobs", p.logprobs), std::pair("prompt_logprobs", p.prompt_logprobs)}) {
     if (value.value_or(0) > o.max_logprobs) {
-      return InvalidArgument(fmt::format("{}: {}, max_logprobs is {}", name, *value,
-                                         o.max_logprobs));
+      return InvalidArgument(
+          fmt::format("{}: {}, max_logprobs is {}", name, *value, o.max_logprobs));
     }
   }
   OCTAVO_RETURN_IF_ERROR(CheckTokenIds("prompt", request.prompt));
@@ -227,14 +227,14 @@ Result<std::shared_ptr<EngineRequest>> LlmEngineImpl::Prepare(GenerationRequest 
   request->pooling = given.pooling;
   request->normalize_embedding = given.normalize_embedding;
   OCTAVO_RETURN_IF_ERROR(CheckRequest(*request));
-  const int64_t room =
-      loaded_.options.max_model_len - static_cast<int64_t>(request->prompt.size());
+  const int64_t room = loaded_.options.max_model_len - static_cast<int64_t>(request->prompt.size());
   request->max_tokens = std::min(room, request->params.max_tokens.value_or(room));
   OCTAVO_RETURN_IF_ERROR(AddConstraint(*request));
   return request;
 }
 
-// Compiled here, on the caller's thread: a bad schema is refused before it costs anyone else a step.
+// Compiled here, on the caller's thread: a bad schema is refused before it costs anyone else a
+// step.
 Status LlmEngineImpl::AddConstraint(EngineRequest& request) {
   const SamplingParams& params = request.params;
   if (params.structured_output.kind == StructuredOutput::Kind::kNone) return Status::Ok();
@@ -267,8 +267,8 @@ Status LlmEngineImpl::Enter() {
   if (draining_) return FailedPrecondition("the engine is shutting down");
   const int64_t limit = int64_t{loaded_.options.max_num_seqs} + loaded_.options.max_num_queued_reqs;
   if (num_unfinished_ >= limit) {
-    return ResourceExhausted(fmt::format("{} requests are running or waiting, limit {}",
-                                         num_unfinished_, limit));
+    return ResourceExhausted(
+        fmt::format("{} requests are running or waiting, limit {}", num_unfinished_, limit));
   }
   ++num_unfinished_;
   ++num_undelivered_;
@@ -325,8 +325,12 @@ Result<std::string> LlmEngineImpl::Decode(std::span<const int32_t> token_ids,
 
 StatsCollector::Gauges LlmEngineImpl::Gauges() const {
   const BlockManager& blocks = core_.blocks();
-  return {core_.scheduler().num_running(), core_.scheduler().num_waiting(), blocks.num_usable(),
-          blocks.num_used(),               blocks.num_free_cached(),        blocks.num_copied()};
+  return {core_.scheduler().num_running(),
+          core_.scheduler().num_waiting(),
+          blocks.num_usable(),
+          blocks.num_used(),
+          blocks.num_free_cached(),
+          blocks.num_copied()};
 }
 
 bool LlmEngineImpl::Handle(StepMessage& message) {

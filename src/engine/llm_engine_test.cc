@@ -34,7 +34,8 @@ std::vector<GenerationRequest> MixedRequests(size_t count) {
   std::vector<GenerationRequest> requests(count);
   for (size_t i = 0; i < count; ++i) {
     GenerationRequest& r = requests[i];
-    r.prompt = (i % 2 == 0 ? shared : std::string()) + std::string(1 + i * 5 % 60, static_cast<char>('a' + i % 23));
+    r.prompt = (i % 2 == 0 ? shared : std::string()) +
+               std::string(1 + i * 5 % 60, static_cast<char>('a' + i % 23));
     r.params.max_tokens = 6 + static_cast<int64_t>(i * 7 % 20);
     r.params.temperature = i % 3 == 0 ? 0 : 0.9;
     r.params.seed = 1000 + i;
@@ -267,21 +268,24 @@ TEST_F(LlmEngineTest, FullQueueRefusesAndDrainingRefuses) {
   EXPECT_EQ(refused.status().code(), StatusCode::kResourceExhausted);
   EXPECT_FALSE(engine.Drain(0));
   EXPECT_EQ(finished, 2);
-  EXPECT_EQ(engine.Submit(Request("d", 1), count).status().code(),
-            StatusCode::kFailedPrecondition);
+  EXPECT_EQ(engine.Submit(Request("d", 1), count).status().code(), StatusCode::kFailedPrecondition);
 }
 
 TEST_F(LlmEngineTest, CallbacksMaySubmit) {
   auto llm = MakeLlm(Options());
   LlmEngine& engine = llm->engine();
   std::promise<std::vector<int32_t>> second;
-  ASSERT_TRUE(engine.Submit(Request("first", 3), [&](const RequestOutput& output) {
-    if (!output.finished) return;
-    auto id = engine.Submit(Request("second", 2), [&](RequestOutput inner) {
-      if (inner.finished) second.set_value(std::move(inner.choices.front().token_ids));
-    });
-    EXPECT_TRUE(id.ok());
-  }).ok());
+  ASSERT_TRUE(engine
+                  .Submit(Request("first", 3),
+                          [&](const RequestOutput& output) {
+                            if (!output.finished) return;
+                            auto id = engine.Submit(Request("second", 2), [&](RequestOutput inner) {
+                              if (inner.finished)
+                                second.set_value(std::move(inner.choices.front().token_ids));
+                            });
+                            EXPECT_TRUE(id.ok());
+                          })
+                  .ok());
   EXPECT_EQ(second.get_future().get().size(), 1u);  // the last delta
 }
 
@@ -298,8 +302,10 @@ TEST_F(LlmEngineTest, RefusesWhatMakesNoSense) {
   using Request = GenerationRequest;
   using ::testing::HasSubstr;
   EXPECT_THAT(message([](Request& r) { r.prompt.clear(); }), HasSubstr("prompt: empty"));
-  EXPECT_THAT(message([](Request& r) { r.prompt = std::string(512, 'x'); }), HasSubstr("512 tokens"));
-  EXPECT_THAT(message([](Request& r) { r.prompt = std::string(1 << 20, 'x'); }), HasSubstr("bytes"));
+  EXPECT_THAT(message([](Request& r) { r.prompt = std::string(512, 'x'); }),
+              HasSubstr("512 tokens"));
+  EXPECT_THAT(message([](Request& r) { r.prompt = std::string(1 << 20, 'x'); }),
+              HasSubstr("bytes"));
   EXPECT_THAT(message([](Request& r) { r.prompt_token_ids = {272}; }), HasSubstr("token 272"));
   EXPECT_THAT(message([](Request& r) { r.prompt_token_ids = {-1}; }), HasSubstr("token -1"));
   EXPECT_THAT(message([](Request& r) { r.params.n = 1000; }), HasSubstr("n: 1000"));

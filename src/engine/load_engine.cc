@@ -18,9 +18,8 @@ namespace octavo {
 namespace {
 
 constexpr std::pair<std::string_view, KvDType> kKvDTypes[] = {
-    {"float32", KvDType::kF32},       {"bfloat16", KvDType::kBf16},
-    {"fp8_e4m3", KvDType::kFp8E4M3},  {"fp8_e5m2", KvDType::kFp8E5M2},
-    {"int8", KvDType::kInt8},         {"int4", KvDType::kInt4}};
+    {"float32", KvDType::kF32},      {"bfloat16", KvDType::kBf16}, {"fp8_e4m3", KvDType::kFp8E4M3},
+    {"fp8_e5m2", KvDType::kFp8E5M2}, {"int8", KvDType::kInt8},     {"int4", KvDType::kInt4}};
 
 KvDType KvDTypeOf(std::string_view name) {
   for (const auto& [candidate, dtype] : kKvDTypes) {
@@ -64,8 +63,8 @@ uint64_t AvailableMemoryBytes() {
 int64_t BlocksOf(const EngineOptions& options, const std::vector<KvGroup>& groups, int64_t tokens) {
   BlockManagerOptions blocks{2, options.block_size, {}, false};
   for (const KvGroup& group : groups) blocks.windows.push_back(group.window);
-  return BlockManager(blocks, BlockHasher({}, "")).MaxBlocksOf(tokens,
-                                                               options.max_num_batched_tokens);
+  return BlockManager(blocks, BlockHasher({}, ""))
+      .MaxBlocksOf(tokens, options.max_num_batched_tokens);
 }
 
 // num_kv_blocks (page 0 included) and max_model_len from memory and wishes.
@@ -113,11 +112,16 @@ Status SizePool(const std::vector<KvGroup>& groups, int64_t model_limit, EngineO
 
 std::string_view NameOfFormat(ActivationFormat format) {
   switch (format) {
-    case ActivationFormat::kF32: return "f32";
-    case ActivationFormat::kBf16: return "bf16";
-    case ActivationFormat::kInt8: return "int8";
-    case ActivationFormat::kFp8: return "fp8";
-    case ActivationFormat::kFp8Group128: return "fp8 group 128";
+    case ActivationFormat::kF32:
+      return "f32";
+    case ActivationFormat::kBf16:
+      return "bf16";
+    case ActivationFormat::kInt8:
+      return "int8";
+    case ActivationFormat::kFp8:
+      return "fp8";
+    case ActivationFormat::kFp8Group128:
+      return "fp8 group 128";
   }
   return "?";
 }

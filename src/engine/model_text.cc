@@ -112,8 +112,10 @@ Result<std::string> ModelText::RenderChat(const ChatRequest& chat) const {
   OCTAVO_ASSIGN_OR_RETURN(const Json messages, ParseOptional(chat.messages_json, "messages", {}));
   ChatTemplateOptions options;
   OCTAVO_ASSIGN_OR_RETURN(options.tools, ParseOptional(chat.tools_json, "tools", {}));
-  OCTAVO_ASSIGN_OR_RETURN(options.variables, ParseOptional(chat.kwargs_json, "chat template "
-                                                           "variables", Json::object()));
+  OCTAVO_ASSIGN_OR_RETURN(options.variables, ParseOptional(chat.kwargs_json,
+                                                           "chat template "
+                                                           "variables",
+                                                           Json::object()));
   options.add_generation_prompt = chat.add_generation_prompt && !chat.continue_final_message;
   std::string text;
   if (!chat.chat_template.empty()) {

@@ -24,8 +24,8 @@ OutputProcessor::ChoiceStream OutputProcessor::MakeChoice(const EngineRequest& r
   return choice;
 }
 
-// How a token reads can depend on the ones before it (a leading space is dropped only at the start of
-// a text), so the prompt's last tokens go first and their text is dropped.
+// How a token reads can depend on the ones before it (a leading space is dropped only at the start
+// of a text), so the prompt's last tokens go first and their text is dropped.
 void OutputProcessor::StartText(const EngineRequest& request, ChoiceStream& choice) const {
   constexpr size_t kContextTokens = 6;
   const bool skip = request.params.skip_special_tokens;
@@ -95,8 +95,8 @@ PositionLogprobs OutputProcessor::WithTexts(const PositionScores& scores) const 
 }
 
 // Adds token `i` of the update; true if its text completes a stop string.
-bool OutputProcessor::AddToken(Stream& stream, ChoiceStream& choice, ChoiceUpdate& update,
-                               size_t i, CompletionDelta& delta) {
+bool OutputProcessor::AddToken(Stream& stream, ChoiceStream& choice, ChoiceUpdate& update, size_t i,
+                               CompletionDelta& delta) {
   const SamplingParams& params = stream.request->params;
   delta.token_ids.push_back(update.tokens[i]);
   ++choice.num_tokens;
@@ -122,8 +122,7 @@ bool OutputProcessor::AddToken(Stream& stream, ChoiceStream& choice, ChoiceUpdat
   return match.has_value();
 }
 
-void OutputProcessor::AddChoice(Stream& stream, ChoiceUpdate& update, SteadyTime now,
-                                News& news) {
+void OutputProcessor::AddChoice(Stream& stream, ChoiceUpdate& update, SteadyTime now, News& news) {
   ChoiceStream& choice = stream.choices[static_cast<size_t>(update.index)];
   if (choice.finish_reason) return;  // tokens computed before the step thread knew
   if (!update.tokens.empty()) {
@@ -177,8 +176,7 @@ void OutputProcessor::Deliver(Stream& stream, SteadyTime now, News& news) {
   }
   output.status = std::move(stream.status);
 
-  const FinishReason reason =
-      stream.choices.front().finish_reason.value_or(FinishReason::kAbort);
+  const FinishReason reason = stream.choices.front().finish_reason.value_or(FinishReason::kAbort);
   news.finished.push_back({stream.request->id, reason, stream.usage, stream.timings});
   news.deliveries.emplace_back(std::move(stream.callback), std::move(output));
   streams_.erase(news.finished.back().id);

@@ -11,9 +11,8 @@ namespace {
 int64_t CommonSuffix(std::span<const int32_t> tokens, int64_t end, int64_t limit) {
   const auto size = static_cast<int64_t>(tokens.size());
   int64_t length = 0;
-  while (length < std::min(limit, end) &&
-         tokens[static_cast<size_t>(end - 1 - length)] ==
-             tokens[static_cast<size_t>(size - 1 - length)]) {
+  while (length < std::min(limit, end) && tokens[static_cast<size_t>(end - 1 - length)] ==
+                                              tokens[static_cast<size_t>(size - 1 - length)]) {
     ++length;
   }
   return length;

@@ -14,9 +14,9 @@ struct PromptLookupOptions {
   int32_t min_ngram = 2;
 };
 
-// Finds the longest suffix of `tokens` (of min_ngram to max_ngram tokens) that occurs earlier, and of
-// its occurrences the latest, and returns up to `count` tokens that followed it.
-// Differs from vLLM: latest instead of earliest occurrence, which repeats recent phrasing.
+// Finds the longest suffix of `tokens` (of min_ngram to max_ngram tokens) that occurs earlier, and
+// of its occurrences the latest, and returns up to `count` tokens that followed it. Differs from
+// vLLM: latest instead of earliest occurrence, which repeats recent phrasing.
 std::vector<int32_t> ProposeByPromptLookup(std::span<const int32_t> tokens,
                                            const PromptLookupOptions& options, int64_t count);
 
@@ -29,7 +29,7 @@ class DraftPacer {
 
  private:
   int64_t length_ = 2;
-  int64_t pause_ = 0;      // steps left without proposals
+  int64_t pause_ = 0;  // steps left without proposals
   int64_t next_pause_ = 1;
 };
 

@@ -10,7 +10,9 @@
 namespace octavo {
 
 RowSampler::RowSampler(Executor& executor, std::vector<int32_t> end_tokens, int64_t max_rows)
-    : executor_(executor), end_tokens_(std::move(end_tokens)), max_rows_(max_rows),
+    : executor_(executor),
+      end_tokens_(std::move(end_tokens)),
+      max_rows_(max_rows),
       logits_(static_cast<size_t>(max_rows * executor.vocab_size())),
       samplers_(static_cast<size_t>(executor.pool().num_threads())) {}
 

@@ -2,7 +2,8 @@
 // The end of a step: logits of the rows that matter, and what is drawn or scored from them.
 //
 // Rows go through the output projection in chunks of bounded size, so the logits buffer stays small
-// however many prompt positions want log-probabilities; sequences of a chunk are sampled in parallel.
+// however many prompt positions want log-probabilities; sequences of a chunk are sampled in
+// parallel.
 #pragma once
 
 #include <cstdint>
@@ -27,8 +28,8 @@ struct RowTask {
   int64_t first_row = 0;  // of the flattened batch
   int64_t num_rows = 1;
   int32_t num_choices = 1;
-  int32_t token = 0;      // kScore
-  int32_t num_top = 0;    // kScore, kTop
+  int32_t token = 0;    // kScore
+  int32_t num_top = 0;  // kScore, kTop
 
   // Results. kDraw: the tokens that follow each other (drafts that were drawn, then one more), or
   // with several choices one token per choice.
@@ -57,7 +58,7 @@ class RowSampler {
   Executor& executor_;
   std::vector<int32_t> end_tokens_;
   int64_t max_rows_;
-  std::vector<float> logits_;  // [max_rows, vocab_size]
+  std::vector<float> logits_;      // [max_rows, vocab_size]
   std::vector<Sampler> samplers_;  // [thread]
 };
 

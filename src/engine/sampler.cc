@@ -69,8 +69,8 @@ std::vector<PositionScores::Entry> Sampler::Top(std::span<const float> logits, i
   const double lse = LogSumExp(logits);
   for (const int32_t token : TopIndices(logits, count, scratch_)) {
     const auto logit = static_cast<double>(logits[static_cast<size_t>(token)]);
-    entries.push_back({token, static_cast<float>(logit - lse),
-                       static_cast<int32_t>(entries.size()) + 1});
+    entries.push_back(
+        {token, static_cast<float>(logit - lse), static_cast<int32_t>(entries.size()) + 1});
   }
   return entries;
 }

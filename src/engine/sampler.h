@@ -47,7 +47,7 @@ struct PositionScores {
 struct SampleInput {
   const SamplingParams* params = nullptr;
   const TokenHistory* history = nullptr;
-  std::span<const int32_t> end_tokens;   // forbidden while num_output < min_tokens
+  std::span<const int32_t> end_tokens;  // forbidden while num_output < min_tokens
   int64_t num_output = 0;
   const uint64_t* allowed_mask = nullptr;  // bit i: token i is allowed; null: all are
 };
@@ -60,8 +60,8 @@ struct Sample {
 // Scratch memory of one thread.
 class Sampler {
  public:
-  // Chooses a token for each key (the choices of a request share their first row). May overwrite the
-  // row.
+  // Chooses a token for each key (the choices of a request share their first row). May overwrite
+  // the row.
   std::vector<Sample> Draw(const SampleInput& input, std::span<float> logits,
                            std::span<const DrawKey> keys);
 
@@ -77,7 +77,7 @@ class Sampler {
   void Weigh(const SamplingParams& params, std::span<float> logits);
   int32_t DrawOne(std::span<const float> logits, double uniform) const;
 
-  std::vector<float> row_;      // copy of the raw row, when scores are needed after processing
+  std::vector<float> row_;  // copy of the raw row, when scores are needed after processing
   std::vector<float> scratch_;
   // The distribution of the current row: either `kept_` with `weights_`, or the whole row.
   float max_ = 0;

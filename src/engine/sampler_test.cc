@@ -64,8 +64,8 @@ std::vector<double> ReferenceDistribution(std::vector<float> x, const SamplingPa
 }
 
 Sample DrawOnce(Sampler& sampler, const SamplingParams& params, std::vector<float> row,
-                DrawKey key = {}, const TokenHistory& history = {},
-                std::vector<int32_t> ends = {}, int64_t num_output = 0) {
+                DrawKey key = {}, const TokenHistory& history = {}, std::vector<int32_t> ends = {},
+                int64_t num_output = 0) {
   return sampler.Draw({&params, &history, ends, num_output, nullptr}, row, {&key, 1})[0];
 }
 
@@ -108,7 +108,8 @@ TEST(LogitOpsTest, SelectionsEqualSorting) {
       EXPECT_EQ(TopIndices(row, static_cast<int64_t>(k), scratch), want);
     }
     EXPECT_EQ(CountGreater(row, row[static_cast<size_t>(order[size / 2])]) <=
-                  static_cast<int64_t>(size / 2), true);
+                  static_cast<int64_t>(size / 2),
+              true);
   }
 }
 
@@ -118,8 +119,7 @@ TEST(PhiloxTest, EqualsTheReferenceVectors) {
               ElementsAre(0x6627e8d5u, 0xe169c58du, 0xbc57ac4cu, 0x9b00dbd8u));
   EXPECT_THAT(Philox4x32({~0u, ~0u, ~0u, ~0u}, ~uint64_t{0}),
               ElementsAre(0x408f276du, 0x41c83b0eu, 0xa20bc7c6u, 0x6d5451fdu));
-  EXPECT_THAT(Philox4x32({0x243f6a88u, 0x85a308d3u, 0x13198a2eu, 0x03707344u},
-                         0x299f31d0a4093822u),
+  EXPECT_THAT(Philox4x32({0x243f6a88u, 0x85a308d3u, 0x13198a2eu, 0x03707344u}, 0x299f31d0a4093822u),
               ElementsAre(0xd16cfe09u, 0x94fdccebu, 0x5001e420u, 0x24126ea1u));
 }
 

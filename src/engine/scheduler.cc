@@ -15,7 +15,9 @@ bool IsDecode(const Sequence& s) { return s.num_pending() == 1 && s.num_output()
 }  // namespace
 
 Scheduler::Scheduler(const SchedulerOptions& options, BlockManager& blocks)
-    : options_(options), blocks_(blocks), waiting_(Order{options.policy}),
+    : options_(options),
+      blocks_(blocks),
+      waiting_(Order{options.policy}),
       running_(Order{options.policy}) {}
 
 void Scheduler::Add(Sequence& sequence) {

@@ -31,9 +31,9 @@ struct SchedulerOptions {
 
 struct ScheduledSequence {
   Sequence* sequence = nullptr;
-  int64_t num_tokens = 0;  // of them the last sequence->num_drafts() are drafts
-  bool first_time = false; // left the queue in this step
-  int64_t num_cached = 0;  // tokens found in the prefix cache, when first_time
+  int64_t num_tokens = 0;   // of them the last sequence->num_drafts() are drafts
+  bool first_time = false;  // left the queue in this step
+  int64_t num_cached = 0;   // tokens found in the prefix cache, when first_time
 };
 
 struct StepPlan {

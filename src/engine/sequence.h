@@ -21,8 +21,8 @@ struct EngineRequest {
   RequestId id = 0;
   std::vector<int32_t> prompt;
   SamplingParams params;
-  uint64_t seed = 0;        // params.seed or one derived for this request
-  int64_t max_tokens = 0;   // params.max_tokens, capped by max_model_len
+  uint64_t seed = 0;       // params.seed or one derived for this request
+  int64_t max_tokens = 0;  // params.max_tokens, capped by max_model_len
   int32_t priority = 0;
   std::string cache_salt;
   Pooling pooling = Pooling::kNone;
@@ -31,17 +31,17 @@ struct EngineRequest {
 };
 
 enum class SequenceState : uint8_t {
-  kWaiting,   // in the queue, holds no pages
-  kRunning,   // holds pages
-  kParked,    // a beam that lost its pages while it waits for its siblings
+  kWaiting,  // in the queue, holds no pages
+  kRunning,  // holds pages
+  kParked,   // a beam that lost its pages while it waits for its siblings
   kFinished,
 };
 
 struct Sequence {
   std::shared_ptr<const EngineRequest> request;
-  int32_t index = 0;        // of the choice
-  uint64_t arrival = 0;     // order of submission
-  uint64_t serial = 0;      // order of creation, breaks ties
+  int32_t index = 0;     // of the choice
+  uint64_t arrival = 0;  // order of submission
+  uint64_t serial = 0;   // order of creation, breaks ties
   SequenceState state = SequenceState::kWaiting;
 
   std::vector<int32_t> tokens;     // prompt, then output
@@ -51,7 +51,7 @@ struct Sequence {
   bool skip_prefix_cache = false;  // its prompt positions all have to be computed
   bool ready = true;               // false while something it needs is being prepared
   SequenceBlocks blocks;
-  TokenHistory history;            // what penalties need
+  TokenHistory history;                         // what penalties need
   std::shared_ptr<TokenConstraint> constraint;  // null: any token
   DraftPacer pacer;
   std::vector<PositionScores::Entry> candidates;  // of a beam that waits for its siblings

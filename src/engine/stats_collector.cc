@@ -32,11 +32,11 @@ const std::vector<double> kFirstTokenBounds = {0.001, 0.005, 0.01, 0.02, 0.04, 0
                                                20,    40,    80,   160,  640,  2560};
 const std::vector<double> kGapBounds = {0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5,
                                         0.75, 1,     2.5,  5,     7.5, 10,   20,  40,  80};
-const std::vector<double> kRequestBounds = {0.3, 0.5, 0.8, 1,  1.5, 2,   2.5, 5,   10,  15,   20,
+const std::vector<double> kRequestBounds = {0.3, 0.5, 0.8, 1,  1.5, 2,   2.5, 5,   10,   15,  20,
                                             30,  40,  50,  60, 120, 240, 480, 960, 1920, 7680};
 const std::vector<double> kTokenBounds = {1,   2,    5,    10,   20,    50,    100,   200,
                                           500, 1000, 2000, 5000, 10000, 20000, 50000, 100000};
-const std::vector<double> kIterationBounds = {1,   8,    16,   32,   64,  128,
+const std::vector<double> kIterationBounds = {1,   8,   16,   32,   64,   128,
                                               256, 512, 1024, 2048, 4096, 8192};
 
 }  // namespace
@@ -120,10 +120,18 @@ void StatsCollector::ObserveGaps(std::span<const double> seconds) {
 void StatsCollector::ObserveFinished(const FinishedRequest& request) {
   const std::scoped_lock lock(mutex_);
   switch (request.reason) {
-    case FinishReason::kStop: ++stats_.requests_stop; break;
-    case FinishReason::kLength: ++stats_.requests_length; break;
-    case FinishReason::kAbort: ++stats_.requests_abort; break;
-    case FinishReason::kError: ++stats_.requests_error; break;
+    case FinishReason::kStop:
+      ++stats_.requests_stop;
+      break;
+    case FinishReason::kLength:
+      ++stats_.requests_length;
+      break;
+    case FinishReason::kAbort:
+      ++stats_.requests_abort;
+      break;
+    case FinishReason::kError:
+      ++stats_.requests_error;
+      break;
   }
   Observe(stats_.request_prompt_tokens, static_cast<double>(request.usage.prompt_tokens));
   Observe(stats_.request_generation_tokens, static_cast<double>(request.usage.completion_tokens));

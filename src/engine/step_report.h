@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a step produced, as numbers: the step thread hands it to the output thread, which makes texts.
+// What a step produced, as numbers: the step thread hands it to the output thread, which makes
+// texts.
 #pragma once
 
 #include <chrono>

@@ -51,20 +51,21 @@ class TinyModel {
   }
 
   void WriteConfig(int64_t sliding_window) {
-    Json config = {{"architectures", {sliding_window > 0 ? "MistralForCausalLM" : "LlamaForCausalLM"}},
-                   {"model_type", sliding_window > 0 ? "mistral" : "llama"},
-                   {"hidden_size", kHidden},
-                   {"intermediate_size", kIntermediate},
-                   {"num_hidden_layers", kLayers},
-                   {"num_attention_heads", 4},
-                   {"num_key_value_heads", 2},
-                   {"vocab_size", kVocab},
-                   {"max_position_embeddings", 512},
-                   {"rms_norm_eps", 1e-5},
-                   {"rope_theta", 10000.0},
-                   {"tie_word_embeddings", false},
-                   {"torch_dtype", "float32"},
-                   {"eos_token_id", kEos}};
+    Json config = {
+        {"architectures", {sliding_window > 0 ? "MistralForCausalLM" : "LlamaForCausalLM"}},
+        {"model_type", sliding_window > 0 ? "mistral" : "llama"},
+        {"hidden_size", kHidden},
+        {"intermediate_size", kIntermediate},
+        {"num_hidden_layers", kLayers},
+        {"num_attention_heads", 4},
+        {"num_key_value_heads", 2},
+        {"vocab_size", kVocab},
+        {"max_position_embeddings", 512},
+        {"rms_norm_eps", 1e-5},
+        {"rope_theta", 10000.0},
+        {"tie_word_embeddings", false},
+        {"torch_dtype", "float32"},
+        {"eos_token_id", kEos}};
     if (sliding_window > 0) config["sliding_window"] = sliding_window;
     Write("config.json", config);
     Write("generation_config.json", {{"temperature", 0.7}, {"top_k", 20}});
@@ -76,31 +77,32 @@ class TinyModel {
       vocab[MapBytes(std::string(1, static_cast<char>(byte)))] = byte;
     }
     const auto added = [](int id, const char* content) {
-      return Json{{"id", id},          {"content", content}, {"single_word", false},
-                  {"lstrip", false},   {"rstrip", false},    {"normalized", false},
+      return Json{{"id", id},        {"content", content}, {"single_word", false},
+                  {"lstrip", false}, {"rstrip", false},    {"normalized", false},
                   {"special", true}};
     };
-    const Json byte_level = {{"type", "ByteLevel"}, {"add_prefix_space", false},
-                             {"trim_offsets", true}, {"use_regex", true}};
-    Write("tokenizer.json",
-          {{"version", "1.0"},
-           {"truncation", nullptr},
-           {"padding", nullptr},
-           {"added_tokens", {added(256, "<s>"), added(257, "</s>")}},
-           {"normalizer", nullptr},
-           {"pre_tokenizer", byte_level},
-           {"post_processor", nullptr},
-           {"decoder", byte_level},
-           {"model",
-            {{"type", "BPE"},
-             {"dropout", nullptr},
-             {"unk_token", nullptr},
-             {"continuing_subword_prefix", nullptr},
-             {"end_of_word_suffix", nullptr},
-             {"fuse_unk", false},
-             {"byte_fallback", false},
-             {"vocab", vocab},
-             {"merges", Json::array()}}}});
+    const Json byte_level = {{"type", "ByteLevel"},
+                             {"add_prefix_space", false},
+                             {"trim_offsets", true},
+                             {"use_regex", true}};
+    Write("tokenizer.json", {{"version", "1.0"},
+                             {"truncation", nullptr},
+                             {"padding", nullptr},
+                             {"added_tokens", {added(256, "<s>"), added(257, "</s>")}},
+                             {"normalizer", nullptr},
+                             {"pre_tokenizer", byte_level},
+                             {"post_processor", nullptr},
+                             {"decoder", byte_level},
+                             {"model",
+                              {{"type", "BPE"},
+                               {"dropout", nullptr},
+                               {"unk_token", nullptr},
+                               {"continuing_subword_prefix", nullptr},
+                               {"end_of_word_suffix", nullptr},
+                               {"fuse_unk", false},
+                               {"byte_fallback", false},
+                               {"vocab", vocab},
+                               {"merges", Json::array()}}}});
     Write("tokenizer_config.json",
           {{"bos_token", "<s>"},
            {"eos_token", "</s>"},

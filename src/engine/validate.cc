@@ -33,8 +33,8 @@ Status OneOf(std::string_view name, std::string_view value,
   for (const std::string_view candidate : allowed) {
     if (value == candidate) return Status::Ok();
   }
-  return InvalidArgument(fmt::format("{}: '{}', want one of '{}'", name, value,
-                                     fmt::join(allowed, "', '")));
+  return InvalidArgument(
+      fmt::format("{}: '{}', want one of '{}'", name, value, fmt::join(allowed, "', '")));
 }
 
 Status CheckStops(const SamplingParams& p) {
@@ -44,8 +44,8 @@ Status CheckStops(const SamplingParams& p) {
   }
   for (const std::string& stop : p.stop) {
     if (stop.empty() || stop.size() > kMaxStopBytes) {
-      return InvalidArgument(fmt::format("stop: a text of {} bytes, want 1 to {}", stop.size(),
-                                         kMaxStopBytes));
+      return InvalidArgument(
+          fmt::format("stop: a text of {} bytes, want 1 to {}", stop.size(), kMaxStopBytes));
     }
   }
   if (!p.stop.empty() && !p.detokenize) {
@@ -56,11 +56,12 @@ Status CheckStops(const SamplingParams& p) {
 
 Status CheckBiases(const SamplingParams& p) {
   if (p.logit_bias.size() > kMaxBiases) {
-    return InvalidArgument(fmt::format("logit_bias: {} entries, at most {}", p.logit_bias.size(),
-                                       kMaxBiases));
+    return InvalidArgument(
+        fmt::format("logit_bias: {} entries, at most {}", p.logit_bias.size(), kMaxBiases));
   }
   for (const auto& [token, bias] : p.logit_bias) {
-    if (std::isnan(bias)) return InvalidArgument(fmt::format("logit_bias: NaN for token {}", token));
+    if (std::isnan(bias))
+      return InvalidArgument(fmt::format("logit_bias: NaN for token {}", token));
   }
   if (p.allowed_token_ids && p.allowed_token_ids->empty()) {
     return InvalidArgument("allowed_token_ids: empty, want at least one token");
@@ -123,15 +124,14 @@ Status SamplingParams::Validate() const {
 Status EngineOptions::Validate() const {
   if (model.empty()) return InvalidArgument("model: empty, want a folder or a GGUF file");
   OCTAVO_RETURN_IF_ERROR(OneOf("dtype", dtype, {"auto", "bfloat16", "float32"}));
-  OCTAVO_RETURN_IF_ERROR(OneOf("kv_cache_dtype", kv_cache_dtype,
-                               {"auto", "bfloat16", "float32", "fp8", "fp8_e4m3", "fp8_e5m2",
-                                "int8", "int4"}));
+  OCTAVO_RETURN_IF_ERROR(
+      OneOf("kv_cache_dtype", kv_cache_dtype,
+            {"auto", "bfloat16", "float32", "fp8", "fp8_e4m3", "fp8_e5m2", "int8", "int4"}));
   OCTAVO_RETURN_IF_ERROR(OneOf("lm_head_dtype", lm_head_dtype, {"", "bf16", "int8", "int4"}));
   OCTAVO_RETURN_IF_ERROR(AtLeast("max_model_len", max_model_len, 0));
   OCTAVO_RETURN_IF_ERROR(InRange("max_num_seqs", max_num_seqs, 1, 4096));
   OCTAVO_RETURN_IF_ERROR(InRange("max_num_batched_tokens", max_num_batched_tokens, 1, 1 << 17));
-  OCTAVO_RETURN_IF_ERROR(
-      AtLeast("long_prefill_token_threshold", long_prefill_token_threshold, 0));
+  OCTAVO_RETURN_IF_ERROR(AtLeast("long_prefill_token_threshold", long_prefill_token_threshold, 0));
   OCTAVO_RETURN_IF_ERROR(InRange("target_step_ms", target_step_ms, 0, 1e6));
   OCTAVO_RETURN_IF_ERROR(AtLeast("max_num_queued_reqs", max_num_queued_reqs, 0));
   OCTAVO_RETURN_IF_ERROR(InRange("block_size", block_size, 16, 256));

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Runs a grammar byte by byte: a pushdown automaton whose reached configurations become the states of
-// a lazily built DFA, so that the loops inside a string or a list cost one table look-up per byte.
+// Runs a grammar byte by byte: a pushdown automaton whose reached configurations become the states
+// of a lazily built DFA, so that the loops inside a string or a list cost one table look-up per
+// byte.
 #pragma once
 
 #include <array>
@@ -18,7 +19,7 @@ class GrammarAutomaton {
  public:
   explicit GrammarAutomaton(std::shared_ptr<const Grammar> grammar);
 
-  static constexpr int32_t kDead = -1;      // no text of the grammar begins this way
+  static constexpr int32_t kDead = -1;        // no text of the grammar begins this way
   static constexpr int32_t kTooComplex = -2;  // beyond kMaxSets or kMaxDepth: give up
 
   int32_t start() const { return start_; }

@@ -45,7 +45,8 @@ class GbnfParser {
   };
 
   Status Bad(std::string_view what) const {
-    const auto line = std::count(text_.begin(), text_.begin() + static_cast<ptrdiff_t>(at_), '\n') + 1;
+    const auto line =
+        std::count(text_.begin(), text_.begin() + static_cast<ptrdiff_t>(at_), '\n') + 1;
     return InvalidArgument(fmt::format("grammar line {}: {}", line, what));
   }
 
@@ -127,15 +128,22 @@ class GbnfParser {
 
   Result<Expr> Quantified(Expr part) {
     switch (Peek()) {
-      case '*': ++at_; return b_.Repeat(part, 0, GrammarBuilder::kUnbounded);
-      case '+': ++at_; return b_.Repeat(part, 1, GrammarBuilder::kUnbounded);
-      case '?': ++at_; return b_.Optional(part);
+      case '*':
+        ++at_;
+        return b_.Repeat(part, 0, GrammarBuilder::kUnbounded);
+      case '+':
+        ++at_;
+        return b_.Repeat(part, 1, GrammarBuilder::kUnbounded);
+      case '?':
+        ++at_;
+        return b_.Optional(part);
       case '{': {
         ++at_;
         OCTAVO_ASSIGN_OR_RETURN(const auto counts, ParseRepeatCounts(text_, at_));
         return b_.Repeat(part, counts.first, counts.second);
       }
-      default: return part;
+      default:
+        return part;
     }
   }
 

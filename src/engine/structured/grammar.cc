@@ -14,7 +14,9 @@ namespace {
 constexpr char32_t kLastCodePoint = 0x10FFFF;
 
 int EncodeUtf8(char32_t code, std::array<uint8_t, 4>& out) {
-  const auto tail = [code](int shift) { return static_cast<uint8_t>(0x80 | (code >> shift & 0x3F)); };
+  const auto tail = [code](int shift) {
+    return static_cast<uint8_t>(0x80 | (code >> shift & 0x3F));
+  };
   if (code < 0x80) {
     out = {static_cast<uint8_t>(code)};
     return 1;
@@ -112,7 +114,8 @@ GrammarBuilder::Expr GrammarBuilder::Byte(uint8_t low, uint8_t high) {
 
 GrammarBuilder::Expr GrammarBuilder::Literal(std::string_view bytes) {
   std::vector<Expr> parts;
-  for (const char c : bytes) parts.push_back(Byte(static_cast<uint8_t>(c), static_cast<uint8_t>(c)));
+  for (const char c : bytes)
+    parts.push_back(Byte(static_cast<uint8_t>(c), static_cast<uint8_t>(c)));
   return Sequence(std::move(parts));
 }
 
@@ -175,7 +178,8 @@ GrammarBuilder::Expr GrammarBuilder::CodePoints(std::span<const CodePointRange> 
     if (low < kFirstSurrogate) {
       AddUtf8Range(low, std::min<char32_t>(high, kFirstSurrogate - 1), options);
     }
-    if (high > kLastSurrogate) AddUtf8Range(std::max<char32_t>(low, kLastSurrogate + 1), high, options);
+    if (high > kLastSurrogate)
+      AddUtf8Range(std::max<char32_t>(low, kLastSurrogate + 1), high, options);
   }
   return Choice(std::move(options));
 }
@@ -231,8 +235,7 @@ class GrammarBuilder::Emitter {
     const Node& node = builder_.nodes_[static_cast<size_t>(expr)];
     switch (node.kind) {
       case Kind::kBytes:
-        At(from).bytes.push_back(
-            {static_cast<uint8_t>(node.a), static_cast<uint8_t>(node.b), to});
+        At(from).bytes.push_back({static_cast<uint8_t>(node.a), static_cast<uint8_t>(node.b), to});
         return;
       case Kind::kCall:
         At(from).calls.push_back({node.a, to});

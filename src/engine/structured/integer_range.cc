@@ -38,8 +38,8 @@ Expr SameLength(const std::string& low, const std::string& high, GrammarBuilder&
     --last;
   }
   if (first <= last) {
-    options.push_back(b.Sequence(
-        {Digit(first, last, b), b.Repeat(Digit('0', '9', b), length, length)}));
+    options.push_back(
+        b.Sequence({Digit(first, last, b), b.Repeat(Digit('0', '9', b), length, length)}));
   }
   return b.Choice(std::move(options));
 }
@@ -53,8 +53,8 @@ Expr NonNegative(int64_t low, const std::string& end, GrammarBuilder& b) {
     text = "1" + std::string(text.size(), '0');
     if (end.empty()) {  // every longer number
       const auto digits = static_cast<int32_t>(text.size()) - 1;
-      options.push_back(b.Sequence({Digit('1', '9', b), b.Repeat(Digit('0', '9', b), digits,
-                                                                 GrammarBuilder::kUnbounded)}));
+      options.push_back(b.Sequence(
+          {Digit('1', '9', b), b.Repeat(Digit('0', '9', b), digits, GrammarBuilder::kUnbounded)}));
       return b.Choice(std::move(options));
     }
   }

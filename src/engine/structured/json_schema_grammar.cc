@@ -22,8 +22,8 @@ constexpr int kMaxSchemaDepth = 64;
 constexpr int32_t kMaxBlanks = 20;
 
 constexpr std::string_view kAnnotations[] = {
-    "title",      "description", "default",  "examples", "$schema",     "$id",  "$comment",
-    "deprecated", "readOnly",    "writeOnly", "$defs",   "definitions", "strict"};
+    "title",      "description", "default",   "examples", "$schema",     "$id",   "$comment",
+    "deprecated", "readOnly",    "writeOnly", "$defs",    "definitions", "strict"};
 
 const std::map<std::string, std::string, std::less<>> kFormats = {
     {"date", R"(\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01]))"},
@@ -68,8 +68,8 @@ class SchemaCompiler {
     integer_ = b_.Sequence({b_.Optional(b_.Literal("-")),
                             b_.Choice({b_.Literal("0"), b_.Sequence({b_.Byte('1', '9'), more})})});
     const Expr exponent = b_.Sequence({OneOf("eE"), b_.Optional(OneOf("+-")), digits});
-    number_ = b_.Sequence({integer_, b_.Optional(b_.Sequence({b_.Literal("."), digits})),
-                           b_.Optional(exponent)});
+    number_ = b_.Sequence(
+        {integer_, b_.Optional(b_.Sequence({b_.Literal("."), digits})), b_.Optional(exponent)});
     any_rule_ = b_.NewRule();
     const Expr any = b_.Call(any_rule_);
     any_member_ = b_.Sequence({string_, colon_, any});
@@ -171,8 +171,8 @@ class SchemaCompiler {
     }
     std::vector<Expr> parts;
     for (size_t i = 0; i < options.size(); ++i) {
-      OCTAVO_ASSIGN_OR_RETURN(
-          const Expr part, Schema(options[i], fmt::format("{}/{}/{}", path, key, i), depth + 1));
+      OCTAVO_ASSIGN_OR_RETURN(const Expr part,
+                              Schema(options[i], fmt::format("{}/{}/{}", path, key, i), depth + 1));
       parts.push_back(part);
     }
     return b_.Choice(std::move(parts));
@@ -231,9 +231,9 @@ class SchemaCompiler {
     allowed.push_back("type");
     // With a list of types each keyword speaks of one of them.
     if (type != nullptr && type->is_array()) {
-      for (const char* key : {"properties", "required", "additionalProperties", "items", "minItems",
-                              "maxItems", "prefixItems", "minLength", "maxLength", "pattern",
-                              "format", "minimum", "maximum"}) {
+      for (const char* key :
+           {"properties", "required", "additionalProperties", "items", "minItems", "maxItems",
+            "prefixItems", "minLength", "maxLength", "pattern", "format", "minimum", "maximum"}) {
         allowed.push_back(key);
       }
     }
@@ -249,7 +249,8 @@ class SchemaCompiler {
     OCTAVO_ASSIGN_OR_RETURN(const std::string format, GetStringOr(schema, "format", ""));
     if (pattern.empty() && !format.empty()) {
       const auto it = kFormats.find(format);
-      if (it == kFormats.end()) return Unsupported(path, "format '" + format + "' is not supported");
+      if (it == kFormats.end())
+        return Unsupported(path, "format '" + format + "' is not supported");
       pattern = it->second;
     }
     if (!pattern.empty()) {
@@ -274,13 +275,13 @@ class SchemaCompiler {
   }
 
   Result<Expr> Integer(const Json& schema, const std::string& path) {
-    OCTAVO_RETURN_IF_ERROR(KeysOfType(
-        schema, {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"}, path));
+    OCTAVO_RETURN_IF_ERROR(
+        KeysOfType(schema, {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"}, path));
     IntegerRange range;
     const auto bound = [&](const char* key, int64_t offset, std::optional<int64_t>& out) -> Status {
       if (Find(schema, key) == nullptr) return Status::Ok();
-      OCTAVO_ASSIGN_OR_RETURN(const int64_t value, GetInt(schema, key, -IntegerRange::kLimit,
-                                                          IntegerRange::kLimit));
+      OCTAVO_ASSIGN_OR_RETURN(const int64_t value,
+                              GetInt(schema, key, -IntegerRange::kLimit, IntegerRange::kLimit));
       out = value + offset;
       return Status::Ok();
     };
@@ -323,8 +324,8 @@ class SchemaCompiler {
     }
     if (items != nullptr && items->is_object()) {
       OCTAVO_ASSIGN_OR_RETURN(const int32_t rule, RuleFor(*items, path + "/items", depth + 1));
-      parts.push_back(b_.Repeat(b_.Sequence({comma_, b_.Call(rule)}), 0,
-                                GrammarBuilder::kUnbounded));
+      parts.push_back(
+          b_.Repeat(b_.Sequence({comma_, b_.Call(rule)}), 0, GrammarBuilder::kUnbounded));
     }
     return Bracketed("[", b_.Sequence(std::move(parts)), "]");
   }
@@ -333,7 +334,8 @@ class SchemaCompiler {
     OCTAVO_RETURN_IF_ERROR(
         KeysOfType(schema, {"properties", "required", "additionalProperties"}, path));
     const Json* additional = Find(schema, "additionalProperties");
-    const bool closed = additional != nullptr && additional->is_boolean() && !additional->get<bool>();
+    const bool closed =
+        additional != nullptr && additional->is_boolean() && !additional->get<bool>();
     Expr extra = closed ? -1 : any_member_;
     if (additional != nullptr && additional->is_object()) {
       OCTAVO_ASSIGN_OR_RETURN(const int32_t rule,
@@ -382,8 +384,8 @@ class SchemaCompiler {
     return Status::Ok();
   }
 
-  // tail[i][started]: what may follow when members before i are dealt with, and some or none of them
-  // were written. Rules, so that 2n of them serve 2^n subsets.
+  // tail[i][started]: what may follow when members before i are dealt with, and some or none of
+  // them were written. Rules, so that 2n of them serve 2^n subsets.
   Expr MemberList(const std::vector<Member>& members, Expr extra) {
     std::array<Expr, 2> tail = {b_.Empty(), b_.Empty()};
     if (extra >= 0) {

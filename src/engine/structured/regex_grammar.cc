@@ -77,11 +77,19 @@ class RegexParser {
   Result<Expr> Quantified(Expr part) {
     std::pair<int32_t, int32_t> counts;
     switch (Peek()) {
-      case '*': counts = {0, GrammarBuilder::kUnbounded}; break;
-      case '+': counts = {1, GrammarBuilder::kUnbounded}; break;
-      case '?': counts = {0, 1}; break;
-      case '{': break;
-      default: return part;
+      case '*':
+        counts = {0, GrammarBuilder::kUnbounded};
+        break;
+      case '+':
+        counts = {1, GrammarBuilder::kUnbounded};
+        break;
+      case '?':
+        counts = {0, 1};
+        break;
+      case '{':
+        break;
+      default:
+        return part;
     }
     if (AtEnd()) return part;
     const bool braces = text_[at_++] == '{';
@@ -95,17 +103,27 @@ class RegexParser {
 
   Result<Expr> Atom(int depth) {
     switch (Peek()) {
-      case '(': return Group(depth);
-      case '[': return Class();
-      case '.': ++at_; return builder_.CodePointsExcept({{'\n', '\n'}});
-      case '^': case '$': return Bad("an anchor inside the expression");
-      case '*': case '+': case '?': return Bad("nothing to repeat");
+      case '(':
+        return Group(depth);
+      case '[':
+        return Class();
+      case '.':
+        ++at_;
+        return builder_.CodePointsExcept({{'\n', '\n'}});
+      case '^':
+      case '$':
+        return Bad("an anchor inside the expression");
+      case '*':
+      case '+':
+      case '?':
+        return Bad("nothing to repeat");
       case '\\': {
         ++at_;
         OCTAVO_ASSIGN_OR_RETURN(const Ranges ranges, Escape());
         return builder_.CodePoints(ranges);
       }
-      default: break;
+      default:
+        break;
     }
     OCTAVO_ASSIGN_OR_RETURN(const char32_t code, CodePoint());
     return builder_.CodePoints(Ranges{{code, code}});
@@ -163,23 +181,39 @@ class RegexParser {
     const char c = text_[at_++];
     const auto one = [](char32_t code) { return Ranges{{code, code}}; };
     switch (c) {
-      case 'd': return kDigits;
-      case 'w': return kWords;
-      case 's': return kSpaces;
-      case 'D': return Inverse(kDigits);
-      case 'W': return Inverse(kWords);
-      case 'S': return Inverse(kSpaces);
-      case 'n': return one('\n');
-      case 'r': return one('\r');
-      case 't': return one('\t');
-      case 'f': return one('\f');
-      case 'v': return one('\v');
-      case '0': return one(0);
-      case 'x': return Hex(2);
-      case 'u': return Hex(4);
-      default: break;
+      case 'd':
+        return kDigits;
+      case 'w':
+        return kWords;
+      case 's':
+        return kSpaces;
+      case 'D':
+        return Inverse(kDigits);
+      case 'W':
+        return Inverse(kWords);
+      case 'S':
+        return Inverse(kSpaces);
+      case 'n':
+        return one('\n');
+      case 'r':
+        return one('\r');
+      case 't':
+        return one('\t');
+      case 'f':
+        return one('\f');
+      case 'v':
+        return one('\v');
+      case '0':
+        return one(0);
+      case 'x':
+        return Hex(2);
+      case 'u':
+        return Hex(4);
+      default:
+        break;
     }
-    const bool alphanumeric = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+    const bool alphanumeric =
+        (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
     if (alphanumeric) {
       return Bad(fmt::format("'\\{}' is not supported", c));
     }
@@ -232,8 +266,9 @@ std::optional<int32_t> ParseCount(std::string_view text, size_t& at) {
 
 Result<std::pair<int32_t, int32_t>> ParseRepeatCounts(std::string_view text, size_t& at) {
   const auto bad = [&] {
-    return InvalidArgument(fmt::format(
-        "repetition at byte {}: want {{m}}, {{m,}} or {{m,n}} with numbers up to {}", at, kMaxRepeat));
+    return InvalidArgument(
+        fmt::format("repetition at byte {}: want {{m}}, {{m,}} or {{m,n}} with numbers up to {}",
+                    at, kMaxRepeat));
   };
   const auto min = ParseCount(text, at);
   if (!min) return bad();

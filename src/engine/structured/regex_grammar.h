@@ -9,8 +9,8 @@
 namespace octavo {
 
 // The whole of `pattern`, anchored at both ends. Syntax: literals, '.', classes with ranges and
-// negation, \d \w \s \D \W \S (ASCII), \n \r \t \f \v \0 \xHH \uHHHH, groups, '|', * + ? {m,n} (lazy
-// marks mean nothing here), ^ at the start and $ at the end. Anything else (look-around, back
+// negation, \d \w \s \D \W \S (ASCII), \n \r \t \f \v \0 \xHH \uHHHH, groups, '|', * + ? {m,n}
+// (lazy marks mean nothing here), ^ at the start and $ at the end. Anything else (look-around, back
 // references, named classes, word borders) is an InvalidArgument that names it.
 Result<GrammarBuilder::Expr> ParseRegex(std::string_view pattern, GrammarBuilder& builder);
 

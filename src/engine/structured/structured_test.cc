@@ -69,7 +69,8 @@ TEST(RegexTest, MatchesWholeTexts) {
 
 TEST(RegexTest, CharactersAreUtf8) {
   Language any(Spec(Kind::kRegex, "."));
-  for (const char* text : {"a", "\u00e9", "\u20ac", "\U0001F600"}) EXPECT_TRUE(any.Has(text)) << text;
+  for (const char* text : {"a", "\u00e9", "\u20ac", "\U0001F600"})
+    EXPECT_TRUE(any.Has(text)) << text;
   EXPECT_FALSE(any.Has("\n"));
   EXPECT_FALSE(any.Has("\xC3"));
   EXPECT_FALSE(any.Has("\xED\xA0\x80"));  // a surrogate
@@ -84,7 +85,8 @@ TEST(RegexTest, RefusesWhatItCannotDo) {
                           "a{99999}", "x{", "[b-a]", "\\", "a^b", "[[:alpha:]]", "\xff"}) {
     EXPECT_NE(ErrorOf(Spec(Kind::kRegex, bad)), "accepted") << bad;
   }
-  EXPECT_THAT(ErrorOf(Spec(Kind::kRegex, "((a{1000}){1000}){1000}")), ::testing::HasSubstr("states"));
+  EXPECT_THAT(ErrorOf(Spec(Kind::kRegex, "((a{1000}){1000}){1000}")),
+              ::testing::HasSubstr("states"));
   EXPECT_THAT(ErrorOf(Spec(Kind::kRegex, std::string(1000, '(') + std::string(1000, ')'))),
               ::testing::HasSubstr("deep"));
 }
@@ -117,9 +119,9 @@ TEST(JsonTest, SchemaFixesMembersTypesAndBounds) {
     "required": ["name", "tags"], "additionalProperties": false})"));
   EXPECT_TRUE(schema.Has(R"({"name":"bob","age":42,"tags":["x"],"note":null,"day":"2024-02-30"})"));
   EXPECT_TRUE(schema.Has(R"({"name": "b", "tags": ["x", "y\"z"]})"));
-  EXPECT_FALSE(schema.Has(R"({"name":"bob"})"));                          // tags missing
-  EXPECT_FALSE(schema.Has(R"({"tags":["x"],"name":"bob"})"));             // order
-  EXPECT_FALSE(schema.Has(R"({"name":"bobbob","tags":["x"]})"));          // too long
+  EXPECT_FALSE(schema.Has(R"({"name":"bob"})"));                  // tags missing
+  EXPECT_FALSE(schema.Has(R"({"tags":["x"],"name":"bob"})"));     // order
+  EXPECT_FALSE(schema.Has(R"({"name":"bobbob","tags":["x"]})"));  // too long
   EXPECT_FALSE(schema.Has(R"({"name":"bob","age":131,"tags":["x"]})"));
   EXPECT_FALSE(schema.Has(R"({"name":"bob","age":-1,"tags":["x"]})"));
   EXPECT_FALSE(schema.Has(R"({"name":"bob","tags":[]})"));
@@ -150,8 +152,8 @@ TEST(JsonTest, ReferencesMayRecurse) {
 TEST(JsonTest, IntegerRangesAreExact) {
   const std::pair<int, int> ranges[] = {{0, 0}, {7, 123}, {-15, 8}, {-200, -95}, {99, 1001}};
   for (const auto& [low, high] : ranges) {
-    Language schema(Spec(Kind::kJsonSchema, DumpJson({{"type", "integer"}, {"minimum", low},
-                                                      {"maximum", high}})));
+    Language schema(Spec(Kind::kJsonSchema,
+                         DumpJson({{"type", "integer"}, {"minimum", low}, {"maximum", high}})));
     for (int x = -1100; x <= 1100; ++x) {
       EXPECT_EQ(schema.Has(std::to_string(x)), x >= low && x <= high) << x << " in " << low;
     }
@@ -209,8 +211,9 @@ TEST(GbnfTest, NamesMistakes) {
 
 // A vocabulary of pieces of JSON; 0 is the end token.
 std::shared_ptr<const TokenTable> PieceTable(std::vector<std::string>& pieces) {
-  pieces = {"", "{", "}", "{\"", "\":", "\"", "name", "na", "me", " ", ",", "1", "23", "tr", "true",
-            "null", ":", "[", "]", "\\", "\xC3", "\xA9", "x\"", "}}", "-"};
+  pieces = {"",  "{",  "}",    "{\"",  "\":", "\"",   "name", "na", "me",
+            " ", ",",  "1",    "23",   "tr",  "true", "null", ":",  "[",
+            "]", "\\", "\xC3", "\xA9", "x\"", "}}",   "-"};
   return std::make_shared<const TokenTable>(
       static_cast<int64_t>(pieces.size()),
       [&pieces](int32_t id) { return pieces[static_cast<size_t>(id)]; });
@@ -239,7 +242,8 @@ TEST(TokenConstraintTest, MaskEqualsTryingEveryToken) {
           if (next >= 0) next = automaton.Next(next, static_cast<uint8_t>(c));
         }
         const bool want = token == 0 ? automaton.Accepts(set) : next >= 0;
-        EXPECT_EQ(((*answer.mask)[0] >> token & 1) != 0, want) << pieces[static_cast<size_t>(token)];
+        EXPECT_EQ(((*answer.mask)[0] >> token & 1) != 0, want)
+            << pieces[static_cast<size_t>(token)];
         if (want && token != 0) moves.emplace_back(token, next);
       }
       EXPECT_EQ(answer.verdict == TokenConstraint::Verdict::kComplete,
@@ -263,8 +267,8 @@ TEST(TokenConstraintTest, ForksGoTheirOwnWay) {
                                                      worker, std::vector<int32_t>{0});
   TokenConstraint constraint(context);
   const auto fork = constraint.Fork();
-  constraint.Accept(7);  // "na"
-  fork->Accept(15);      // "null"
+  constraint.Accept(7);                                       // "na"
+  fork->Accept(15);                                           // "null"
   EXPECT_EQ((*constraint.Wait().mask)[0], uint64_t{1} << 8);  // "me"
   EXPECT_EQ(fork->Wait().verdict, TokenConstraint::Verdict::kComplete);
 }

@@ -110,7 +110,8 @@ ConstraintContext::Place ConstraintContext::PlaceOf(int32_t set) {
   auto mask = std::make_shared<TokenMask>();
   if (table_->Allowed(automaton_, set, *mask)) {
     if (automaton_.Accepts(set)) {
-      place.complete_only = std::all_of(mask->begin(), mask->end(), [](uint64_t w) { return w == 0; });
+      place.complete_only =
+          std::all_of(mask->begin(), mask->end(), [](uint64_t w) { return w == 0; });
       for (const int32_t token : end_tokens_) {
         (*mask)[static_cast<size_t>(token) / 64] |= uint64_t{1} << (token % 64);
       }
@@ -153,7 +154,7 @@ void TokenConstraint::Schedule(std::function<int32_t(ConstraintContext&, int32_t
     const ConstraintContext::Place place = context->PlaceOf(set);
     const std::scoped_lock lock(state->mutex);
     state->set = set;
-    state->answer = {place.mask == nullptr   ? Verdict::kTooComplex
+    state->answer = {place.mask == nullptr ? Verdict::kTooComplex
                      : place.complete_only ? Verdict::kComplete
                                            : Verdict::kMask,
                      place.mask};

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Structured output of one sequence: which tokens may come next.
 //
-// The step thread reports accepted tokens and, at the next draw, asks for the mask; in between, while
-// the forward pass runs, a worker thread computes it. Masks of places already visited are remembered.
+// The step thread reports accepted tokens and, at the next draw, asks for the mask; in between,
+// while the forward pass runs, a worker thread computes it. Masks of places already visited are
+// remembered.
 #pragma once
 
 #include <condition_variable>
@@ -51,7 +52,9 @@ class ConstraintContext {
   // `table` and `worker` must outlive this. `end_tokens`: allowed when the text is complete.
   ConstraintContext(Grammar grammar, std::shared_ptr<const TokenTable> table, MaskWorker& worker,
                     std::vector<int32_t> end_tokens)
-      : table_(std::move(table)), worker_(worker), end_tokens_(std::move(end_tokens)),
+      : table_(std::move(table)),
+        worker_(worker),
+        end_tokens_(std::move(end_tokens)),
         automaton_(std::make_shared<const Grammar>(std::move(grammar))) {}
 
  private:
@@ -66,7 +69,7 @@ class ConstraintContext {
   std::shared_ptr<const TokenTable> table_;
   MaskWorker& worker_;
   std::vector<int32_t> end_tokens_;
-  GrammarAutomaton automaton_;                // worker thread only
+  GrammarAutomaton automaton_;                 // worker thread only
   std::unordered_map<int32_t, Place> places_;  // by automaton set; worker thread only
 };
 

@@ -33,8 +33,8 @@ std::string_view TokenTable::BytesOf(int32_t token) const {
   return std::string_view(bytes_).substr(entry.begin, entry.size);
 }
 
-// Neighbours share prefixes: the walk resumes where two of them part, and skips all tokens that begin
-// with bytes already found dead.
+// Neighbours share prefixes: the walk resumes where two of them part, and skips all tokens that
+// begin with bytes already found dead.
 bool TokenTable::Allowed(GrammarAutomaton& automaton, int32_t set, TokenMask& mask) const {
   constexpr uint32_t kNever = std::numeric_limits<uint32_t>::max();
   mask.assign((rank_.size() + 63) / 64, 0);
@@ -45,7 +45,8 @@ bool TokenTable::Allowed(GrammarAutomaton& automaton, int32_t set, TokenMask& ma
     path.resize(entry.shared + 1);
     dead = kNever;
     for (uint32_t d = entry.shared; d < entry.size; ++d) {
-      const int32_t next = automaton.Next(path.back(), static_cast<uint8_t>(bytes_[entry.begin + d]));
+      const int32_t next =
+          automaton.Next(path.back(), static_cast<uint8_t>(bytes_[entry.begin + d]));
       if (next == GrammarAutomaton::kTooComplex) return false;
       if (next == GrammarAutomaton::kDead) {
         dead = d;
