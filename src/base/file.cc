@@ -37,8 +37,19 @@ Status WriteAll(int fd, std::string_view content, const std::string& path) {
     }
     content.remove_prefix(static_cast<size_t>(written));
   }
-  if (::fsync(fd) != 0) return ErrnoStatus(path, "fsync");
   return Status::Ok();
+}
+
+// Devices and pipes (/dev/stdout, a FIFO): renaming over one would replace it.
+bool IsSpecialFile(const std::string& path) {
+  struct stat info {};
+  return ::stat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode);
+}
+
+Status WriteSpecialFile(const std::string& path, std::string_view content) {
+  const FileDescriptor file(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
+  if (file.get() < 0) return ErrnoStatus(path, "open");
+  return WriteAll(file.get(), content, path);
 }
 
 }  // namespace
@@ -82,6 +93,7 @@ Status SyncFolder(const std::string& path) {
 }
 
 Status WriteFileAtomically(const std::string& path, std::string_view content) {
+  if (IsSpecialFile(path)) return WriteSpecialFile(path, content);
   const std::string temporary = fmt::format("{}.tmp.{}", path, ::getpid());
   Status status;
   {
@@ -89,6 +101,7 @@ Status WriteFileAtomically(const std::string& path, std::string_view content) {
         ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
     if (file.get() < 0) return ErrnoStatus(temporary, "open");
     status = WriteAll(file.get(), content, temporary);
+    if (status.ok() && ::fsync(file.get()) != 0) status = ErrnoStatus(temporary, "fsync");
   }
   if (status.ok() && ::rename(temporary.c_str(), path.c_str()) != 0) {
     status = ErrnoStatus(path, "rename");

@@ -14,7 +14,8 @@ namespace octavo {
 Result<std::string> ReadFile(const std::string& path, size_t max_bytes = size_t{1} << 30);
 
 // Writes so that `path` either keeps its old content or has all of the new: temporary file in the
-// same folder, fsync, rename, fsync of the folder.
+// same folder, fsync, rename, fsync of the folder. A path that names a device or a pipe is written
+// directly.
 Status WriteFileAtomically(const std::string& path, std::string_view content);
 
 // Syncs a folder, so that a rename inside it survives a power loss.
