@@ -158,7 +158,7 @@ Result<std::unique_ptr<Normalizer>> MakePrecompiledNormalizerFromBytes(std::stri
                                 map.size()));
   }
   std::vector<uint32_t> units(trie_bytes / 4);
-  std::memcpy(units.data(), map.data(), trie_bytes);
+  if (trie_bytes > 0) std::memcpy(units.data(), map.data(), trie_bytes);
   map.remove_prefix(trie_bytes);
   if (!IsValidUtf8(map)) return DataLoss("precompiled_charsmap: replacements are not UTF-8");
   return std::unique_ptr<Normalizer>(
