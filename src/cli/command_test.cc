@@ -63,13 +63,13 @@ TEST(CommandTest, WrongUsageExitsWithTwo) {
 }
 
 TEST(CommandTest, FailureExitsWithOneAndNamesTheFile) {
-  const Outcome outcome = RunOctavo({"info", "--json", "/nosuchfolder/out.json"});
+  const Outcome outcome = RunOctavo({"info", "--quick", "--json", "/nosuchfolder/out.json"});
   EXPECT_EQ(outcome.exit_code, 1);
   EXPECT_THAT(outcome.err, HasSubstr("/nosuchfolder"));
 }
 
 TEST(CommandTest, JsonOnStandardOutputIsAlone) {
-  const Outcome outcome = RunOctavo({"info", "--json", "-"});
+  const Outcome outcome = RunOctavo({"info", "--quick", "--json", "-"});
   EXPECT_EQ(outcome.exit_code, 0);
   EXPECT_EQ(outcome.out.front(), '{');
 }
