@@ -66,6 +66,9 @@ def randomize(model, seed):
             parameter.data = 1.0 + 0.2 * noise
         elif name.endswith("bias"):
             parameter.data = 0.1 * noise
+        elif ".gate." in name:
+            # Experts far enough apart that rounding to bf16 does not send a token elsewhere.
+            parameter.data = noise * 6.0 / parameter.shape[-1] ** 0.5
         else:
             parameter.data = noise * (0.5 if "embed" in name else 1.0 / parameter.shape[-1] ** 0.5)
 
