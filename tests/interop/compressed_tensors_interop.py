@@ -31,6 +31,8 @@ from compressed_tensors.quantization.quant_args import round_to_quantized_type_a
 from compressed_tensors.quantization.utils import calculate_qparams
 from safetensors import safe_open
 
+import common
+
 SCHEMES = ["W8A8", "FP8_DYNAMIC", "FP8_BLOCK", "W4A16", "W4A16_ASYM", "W3A16", "W8A16", "W4A8",
            "QOQ_G128"]
 # Refused, with good reason, where no group or block divides the columns.
@@ -216,6 +218,7 @@ def main():
     torch.manual_seed(0)
     failed = 0
     with tempfile.TemporaryDirectory() as folder:
+        options.model = str(common.as_folder(options.octavo, options.model, folder))
         for scheme in options.schemes.split(","):
             # Check 1 always takes the f32 quotient; llm-compressor's own run may keep its own.
             if not options.cpu_quotient:

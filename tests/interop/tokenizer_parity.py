@@ -12,8 +12,11 @@ import pathlib
 import random
 import subprocess
 import sys
+import tempfile
 
 import tokenizers
+
+import common
 
 SCRIPTS = [
     (0x0041, 0x007A), (0x00C0, 0x024F), (0x0370, 0x03FF), (0x0400, 0x04FF), (0x0590, 0x05F4),
@@ -67,19 +70,20 @@ def run(binary: str, args: list[str], data: bytes) -> bytes:
 
 def compare(binary: str, folder: pathlib.Path, text: str, data: bytes, name: str) -> int:
     """Prints one line; returns the number of differences found."""
-    reference = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+    path = str(folder / "tokenizer.json")
+    reference = tokenizers.Tokenizer.from_file(path)
     failures = 0
     for special in (True, False):
         want = reference.encode(text, add_special_tokens=special).ids
-        args = ["tokenize", str(folder), "--ids"] + ([] if special else ["--no-special"])
-        got = json.loads(run(binary, args, data))
+        args = ["tokenize", path, "--ids"] + ([] if special else ["--no-special"])
+        got = [int(word) for word in run(binary, args, data).split()]
         if got != want:
             at = next((i for i, (a, b) in enumerate(zip(got, want)) if a != b), min(len(got), len(want)))
             print(f"  DIFFERS at token {at}: got {got[at:at + 6]} want {want[at:at + 6]} "
                   f"text {reference.decode(want[max(0, at - 4):at + 8])!r}")
             failures += 1
     want_text = reference.decode(want, skip_special_tokens=False)
-    got_text = run(binary, ["detokenize", str(folder)], json.dumps(want).encode()).decode()
+    got_text = run(binary, ["detokenize", path, "--ids"], " ".join(map(str, want)).encode()).decode()
     if got_text.rstrip("\n") != want_text.rstrip("\n"):
         print("  DIFFERS: detokenize")
         failures += 1
@@ -97,7 +101,12 @@ def default_models() -> list[pathlib.Path]:
 
 def main() -> int:
     binary = sys.argv[1]
-    folders = [pathlib.Path(p) for p in sys.argv[2:]] or default_models()
+    with tempfile.TemporaryDirectory() as scratch:
+        given = [common.as_folder(binary, path, scratch) for path in sys.argv[2:]]
+        return compare_all(binary, given + default_models())
+
+
+def compare_all(binary: str, folders: list[pathlib.Path]) -> int:
     if not folders:
         print("no tokenizers found; set OCTAVO_MODELS or OCTAVO_SHARED", file=sys.stderr)
         return 77
