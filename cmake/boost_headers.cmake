@@ -14,6 +14,8 @@ target_compile_definitions(octavo_boost INTERFACE BOOST_ASIO_NO_DEPRECATED BOOST
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # GCC 12 takes Asio's recycling coroutine frames for mismatched new and delete, and has no TSan model
   # of the fences in its reference counts (harmless: the counts themselves are atomic).
-  target_compile_options(octavo_boost INTERFACE -Wno-mismatched-new-delete
-    $<$<STREQUAL:${OCTAVO_SANITIZE},thread>:-Wno-tsan>)
+  target_compile_options(octavo_boost INTERFACE -Wno-mismatched-new-delete)
+  if(OCTAVO_SANITIZE STREQUAL "thread")
+    target_compile_options(octavo_boost INTERFACE -Wno-tsan)
+  endif()
 endif()
