@@ -3,44 +3,16 @@
 #include "engine/model_text.h"
 
 #include <filesystem>
-#include <limits>
 #include <optional>
 #include <string_view>
 #include <utility>
 
 #include "base/file.h"
+#include "models/gguf_vocabulary_reader.h"
 #include "tokenizer/byte_map.h"
-#include "tokenizer/gguf_vocabulary.h"
 
 namespace octavo {
 namespace {
-
-std::optional<int64_t> IdOrNone(int64_t id) {
-  return id < 0 ? std::nullopt : std::optional<int64_t>(id);
-}
-
-GgufVocabulary ToVocabulary(GgufTokenizerFields fields) {
-  GgufVocabulary vocabulary;
-  vocabulary.model = std::move(fields.model);
-  vocabulary.pre = std::move(fields.pre);
-  vocabulary.tokens = std::move(fields.tokens);
-  vocabulary.scores = std::move(fields.scores);
-  vocabulary.merges = std::move(fields.merges);
-  vocabulary.chat_template = std::move(fields.chat_template);
-  for (const int64_t type : fields.token_types) {
-    const bool fits = type >= 0 && type <= std::numeric_limits<int32_t>::max();
-    vocabulary.token_types.push_back(fits ? static_cast<int32_t>(type) : 0);
-  }
-  vocabulary.bos_token_id = IdOrNone(fields.bos_token_id);
-  vocabulary.eos_token_id = IdOrNone(fields.eos_token_id);
-  vocabulary.eot_token_id = IdOrNone(fields.eot_token_id);
-  vocabulary.unknown_token_id = IdOrNone(fields.unknown_token_id);
-  vocabulary.padding_token_id = IdOrNone(fields.padding_token_id);
-  if (fields.has_add_bos_token) vocabulary.add_bos_token = fields.add_bos_token;
-  if (fields.has_add_eos_token) vocabulary.add_eos_token = fields.add_eos_token;
-  if (fields.has_add_space_prefix) vocabulary.add_space_prefix = fields.add_space_prefix;
-  return vocabulary;
-}
 
 Result<Json> ParseOptional(const std::string& text, std::string_view what, Json fallback) {
   if (text.empty()) return fallback;
@@ -68,8 +40,8 @@ Result<std::unique_ptr<ModelText>> ModelText::Open(const EngineOptions& options,
     const std::string& folder = options.tokenizer.empty() ? checkpoint.path() : options.tokenizer;
     OCTAVO_ASSIGN_OR_RETURN(text->text_, TextProcessor::FromFolder(folder));
   } else {
-    OCTAVO_ASSIGN_OR_RETURN(GgufTokenizerFields fields, ReadGgufTokenizer(*checkpoint.gguf()));
-    OCTAVO_ASSIGN_OR_RETURN(text->text_, TextProcessor::FromGguf(ToVocabulary(std::move(fields))));
+    OCTAVO_ASSIGN_OR_RETURN(GgufVocabulary vocabulary, ReadGgufVocabulary(*checkpoint.gguf()));
+    OCTAVO_ASSIGN_OR_RETURN(text->text_, TextProcessor::FromGguf(std::move(vocabulary)));
   }
   if (!options.chat_template.empty()) {
     OCTAVO_ASSIGN_OR_RETURN(const std::string source,
