@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// generate and perplexity end to end on a tiny random model.
+// generate, chat and perplexity end to end on a tiny random model.
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <string>
 #include <vector>
@@ -53,8 +55,8 @@ TEST_F(GenerateCommandTest, TextAndItsIdsGiveTheSameTokens) {
 }
 
 TEST_F(GenerateCommandTest, SameSeedGivesTheSameRandomText) {
-  const std::vector<std::string> arguments = {"-p", "x", "--max-tokens", "16", "--ignore-eos",
-                                              "--temperature", "1", "--seed", "5"};
+  const std::vector<std::string> arguments = {
+      "-p", "x", "--max-tokens", "16", "--ignore-eos", "--temperature", "1", "--seed", "5"};
   EXPECT_EQ(Generate(arguments)["token_ids"], Generate(arguments)["token_ids"]);
 }
 
@@ -89,6 +91,78 @@ TEST_F(GenerateCommandTest, PerplexityWantsAWholeWindow) {
   const Outcome outcome = RunOctavo({"perplexity", model_.path(), "--file", text});
   EXPECT_EQ(outcome.exit_code, 1);
   EXPECT_THAT(outcome.err, HasSubstr("want at least one window of 2048"));
+}
+
+// Two kernels, two stored forms, one model: what QoQ promises for its W8A8 form.
+TEST_F(GenerateCommandTest, BothFormsOfQoqGiveTheSameLogitBits) {
+  const auto logits_of = [&](const std::string& name, std::vector<std::string> form) {
+    const std::string folder = model_.path() + "/" + name;
+    const std::string file = folder + ".logits.safetensors";
+    form.insert(form.begin(), {"quantize", model_.path(), "--scheme", "QOQ_G128", "--group-size",
+                               "32", "-o", folder});
+    const Outcome quantized = RunOctavo(form);
+    EXPECT_EQ(quantized.exit_code, 0) << quantized.err;
+    const Outcome computed =
+        RunOctavo({"logits", folder, "--prompt-ids", "1,99,7,200,45,12,12", "-o", file});
+    EXPECT_EQ(computed.exit_code, 0) << computed.err;
+    auto bytes = ReadFile(file, 1 << 20);
+    EXPECT_TRUE(bytes.ok());
+    return bytes.ok() ? *std::move(bytes) : name;
+  };
+  EXPECT_EQ(logits_of("qoq", {}), logits_of("w8a8", {"--as", "W8A8"}));
+}
+
+// Gives the process a text as its standard input.
+class ScopedInput {
+ public:
+  explicit ScopedInput(const std::string& path) : saved_(dup(STDIN_FILENO)) {
+    const int file = open(path.c_str(), O_RDONLY);
+    EXPECT_GE(file, 0);
+    dup2(file, STDIN_FILENO);
+    close(file);
+  }
+  ~ScopedInput() {
+    dup2(saved_, STDIN_FILENO);
+    close(saved_);
+  }
+  ScopedInput(const ScopedInput&) = delete;
+  ScopedInput& operator=(const ScopedInput&) = delete;
+
+ private:
+  int saved_;
+};
+
+class ChatCommandTest : public GenerateCommandTest {
+ protected:
+  Outcome Chat(const std::string& typed) {
+    const std::string path = model_.path() + "/typed.txt";
+    EXPECT_TRUE(WriteFileAtomically(path, typed).ok());
+    const ScopedInput input(path);
+    return RunOctavo({"chat", model_.path(), "--max-tokens", "8", "--temperature", "0", "--threads",
+                      "1", "--max-model-len", "256"});
+  }
+};
+
+TEST_F(ChatCommandTest, AnswersDependOnTheConversation) {
+  const Outcome once = Chat("hello");
+  EXPECT_EQ(once.exit_code, 0) << once.err;
+  const Outcome twice = Chat("hello\nhello\n");
+  ASSERT_TRUE(twice.out.starts_with(once.out));
+  EXPECT_NE(twice.out, once.out + once.out) << "the second answer has not seen the first";
+}
+
+TEST_F(ChatCommandTest, ResetForgetsAndExitLeaves) {
+  const Outcome once = Chat("hello");
+  EXPECT_FALSE(once.out.empty());
+  EXPECT_EQ(Chat("hello\n/reset\nhello\n/exit\nhello\n").out, once.out + once.out);
+  EXPECT_EQ(Chat("").out, "");
+}
+
+TEST_F(ChatCommandTest, WantsAChatTemplate) {
+  ASSERT_TRUE(WriteFileAtomically(model_.path() + "/tokenizer_config.json", "{}").ok());
+  const Outcome outcome = Chat("hello");
+  EXPECT_EQ(outcome.exit_code, 1);
+  EXPECT_THAT(outcome.err, HasSubstr("no chat template"));
 }
 
 }  // namespace
