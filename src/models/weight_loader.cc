@@ -47,7 +47,21 @@ WeightLoader::WeightLoader(std::shared_ptr<const Checkpoint> checkpoint, const L
   for (const StoredTensor& tensor : checkpoint_->tensors()) total_bytes_ += tensor.bytes;
 }
 
-Result<std::vector<float>> WeightLoader::LoadVector(const std::string& name, int64_t size) {
+// The first component that is a number is the layer's: "model.layers.0.mlp.experts.3.w1".
+std::string WeightLoader::StoredName(const std::string& name) const {
+  if (!options_.only || options_.only->first == 0) return name;
+  for (size_t dot = name.find('.'); dot != name.npos; dot = name.find('.', dot + 1)) {
+    const size_t end = name.find_first_not_of("0123456789", dot + 1);
+    if (end == name.npos || end == dot + 1 || end - dot > 9 || name[end] != '.') continue;
+    const int64_t layer = std::stoll(name.substr(dot + 1, end - dot - 1));
+    return fmt::format("{}{}{}", name.substr(0, dot + 1), layer + options_.only->first,
+                       name.substr(end));
+  }
+  return name;
+}
+
+Result<std::vector<float>> WeightLoader::LoadVector(const std::string& in_range, int64_t size) {
+  const std::string name = StoredName(in_range);
   const StoredTensor* tensor = checkpoint_->Find(name);
   if (tensor == nullptr) return NotFound(fmt::format("tensor '{}' is missing", name));
   if (tensor->shape != Shape{size}) {
@@ -149,7 +163,8 @@ Result<Linear> WeightLoader::LoadLinear(std::string slot, const std::vector<Part
   std::vector<std::string> modules;
   std::vector<float> bias;
   for (const Part& part : parts) {
-    OCTAVO_ASSIGN_OR_RETURN(Source source, linears_.OpenLinear(part.module));
+    const std::string module = StoredName(part.module);
+    OCTAVO_ASSIGN_OR_RETURN(Source source, linears_.OpenLinear(module));
     OCTAVO_RETURN_IF_ERROR(CheckMatrix(*source, part.n, k));
     if (has_bias) {
       OCTAVO_ASSIGN_OR_RETURN(const std::vector<float> values,
@@ -157,9 +172,9 @@ Result<Linear> WeightLoader::LoadLinear(std::string slot, const std::vector<Part
       bias.insert(bias.end(), values.begin(), values.end());
     }
     sources.push_back(std::move(source));
-    modules.push_back(part.module);
+    modules.push_back(module);
   }
-  return Pack(std::move(slot), sources, modules, std::move(bias));
+  return Pack(StoredName(slot), sources, modules, std::move(bias));
 }
 
 Result<WeightLoader::Source> WeightLoader::OpenLmHead(const std::string& module,
@@ -181,6 +196,7 @@ Result<WeightLoader::Source> WeightLoader::OpenLmHead(const std::string& module,
 
 Result<Linear> WeightLoader::LoadLmHead(const std::string& module, const std::string& tied_to,
                                         int64_t n, int64_t k) {
+  if (options_.only && !options_.only->head) return Linear(module, PackedWeight(), {}, {});
   std::vector<Source> sources(1);
   OCTAVO_ASSIGN_OR_RETURN(sources[0], OpenLmHead(module, tied_to));
   OCTAVO_RETURN_IF_ERROR(CheckMatrix(*sources[0], n, k));

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -27,11 +28,21 @@ enum class ComputeDType : uint8_t {
   kBfloat16,  // 16-bit weights meet bf16 activations
 };
 
+// A part of a model: layers [first, first + count), which run as layers 0, 1, ... of the loaded Model
+// but keep the checkpoint's names, and the output projection if `head`. Embeddings always work: they
+// are read row by row.
+struct LayerRange {
+  int64_t first = 0;
+  int64_t count = 0;
+  bool head = false;
+};
+
 struct LoadOptions {
   ComputeDType dtype = ComputeDType::kBfloat16;
   std::string quantization;   // online scheme ("fp8", "int8", ...) or empty
   std::string lm_head_dtype;  // "bf16", "int8", "int4"; empty keeps what the checkpoint has
   int64_t max_model_len = 0;  // rope variant and tables; 0: the model's own maximum
+  std::optional<LayerRange> only;  // load a part of the model
   // Called from the loading thread as weights are packed, with bytes of file done and in all.
   std::function<void(uint64_t done, uint64_t total)> progress;
 };
@@ -71,7 +82,9 @@ class WeightLoader {
   // The rotary table for options().max_model_len, shared by the layers.
   Result<std::shared_ptr<RopeTable>> MakeRopeTable(const ModelConfig& config) const;
 
-  bool Has(const std::string& tensor) const { return checkpoint_->Find(tensor) != nullptr; }
+  bool Has(const std::string& tensor) const {
+    return checkpoint_->Find(StoredName(tensor)) != nullptr;
+  }
 
  private:
   using Source = std::unique_ptr<WeightSource>;
@@ -80,6 +93,8 @@ class WeightLoader {
                LinearLoader linears, IsaLevel isa, ThreadPool& pool);
 
   Result<Source> OpenLmHead(const std::string& module, const std::string& tied_to) const;
+  // The checkpoint's name of a module or tensor of the loaded range.
+  std::string StoredName(const std::string& name) const;
   LinearPart Describe(const std::string& module, const WeightSource& source) const;
   ActivationFormat FormatFor(const WeightSource& source) const;
   Result<Linear> Pack(std::string slot, const std::vector<Source>& sources,

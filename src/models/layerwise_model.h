@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+// A model that runs with one layer in memory at a time.
+//
+// The caller keeps the residual streams and takes every text through a layer before the next one is
+// loaded:
+//
+//   Embed(text) for all texts;  for each layer: LoadLayer(i), RunLayer(hidden) for all texts;
+//   LoadHead(), Logits(rows)
+//
+// Logits are the same bits as those of the whole model (models/teacher_forcing.h).
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "base/cpu_features.h"
+#include "base/thread_pool.h"
+#include "layers/kv_cache.h"
+#include "models/load_model.h"
+#include "models/model.h"
+#include "octavo/status.h"
+
+namespace octavo {
+
+class LayerwiseModel {
+ public:
+  // `load.max_model_len` bounds the length of texts and must be positive; `load.only` is ignored.
+  // `pool` must outlive the model.
+  static Result<LayerwiseModel> Open(std::shared_ptr<const Checkpoint> checkpoint,
+                                     const LoadOptions& load, KvDType kv_dtype, IsaLevel isa,
+                                     ThreadPool& pool);
+
+  // Of the whole model.
+  const ModelConfig& config() const { return config_; }
+  const Checkpoint& checkpoint() const { return *checkpoint_; }
+  // Rows of one call of Logits at most.
+  static constexpr int64_t kMaxLogitRows = 64;
+
+  // Token ids of a text -> hidden [tokens.size(), hidden_size].
+  Status Embed(std::span<const int32_t> tokens, float* hidden);
+
+  // Loads layer `index` in place of what was loaded before.
+  Status LoadLayer(int64_t index);
+  // Final norm and output projection.
+  Status LoadHead();
+  void Unload();
+
+  // The linear layers in memory, under the checkpoint's names.
+  std::vector<const Linear*> linears() const { return slice_->linears(); }
+
+  // Takes a text of `count` tokens through the loaded layer: hidden [count, hidden_size], in place.
+  // `tap` may be null.
+  Status RunLayer(float* hidden, int64_t count, const LinearTap* tap);
+
+  // y = x W^T + bias of one loaded linear, apart from its layer: x [rows, k], y [rows, n].
+  Status RunLinear(const Linear& linear, const float* x, int64_t rows, float* y);
+
+  // Logits [count, vocab_size] of rows of the residual stream after the last layer; LoadHead() first.
+  Status Logits(const float* hidden, int64_t count, float* logits);
+
+ private:
+  LayerwiseModel(std::shared_ptr<const Checkpoint> checkpoint, LoadOptions load, KvDType kv_dtype,
+                 IsaLevel isa, ThreadPool& pool);
+
+  Status Load(const LayerRange& range);
+  // The next step's batch: `count` tokens of one text from `position`.
+  void SetBatch(std::span<const int32_t> tokens, int64_t position);
+  Step MakeStep(const LinearTap* tap) { return {batch_, *pool_, isa_, kv_, *ws_, tap}; }
+
+  std::shared_ptr<const Checkpoint> checkpoint_;
+  LoadOptions load_;
+  KvDType kv_dtype_;
+  IsaLevel isa_;
+  ThreadPool* pool_;
+  ModelConfig config_;
+  std::shared_ptr<const Model> slice_;
+  KvCache kv_;  // of the loaded layer, one text
+  std::unique_ptr<Workspace> ws_;
+  std::vector<int32_t> block_table_;
+  ForwardBatch batch_;
+};
+
+}  // namespace octavo

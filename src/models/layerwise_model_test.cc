@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+// One layer at a time gives the same bits as the whole model.
+#include "models/layerwise_model.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <set>
+
+#include "models/teacher_forcing.h"
+
+namespace octavo {
+namespace {
+
+const std::string kGolden = OCTAVO_SOURCE_DIR "/tests/golden/";
+constexpr int64_t kTokens = 60;  // two calls of Logits, two KV blocks, within OPT.s position table
+
+std::vector<int32_t> SomeTokens(int64_t vocab_size) {
+  std::vector<int32_t> tokens(kTokens);
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    tokens[i] = static_cast<int32_t>((i * 37 + 11) % static_cast<size_t>(vocab_size));
+  }
+  return tokens;
+}
+
+class LayerwiseModelTest : public ::testing::TestWithParam<const char*> {
+ protected:
+  void SetUp() override {
+    auto checkpoint = Checkpoint::Open(kGolden + GetParam());
+    ASSERT_TRUE(checkpoint.ok()) << checkpoint.status().ToString();
+    checkpoint_ = std::move(*checkpoint);
+    load_.max_model_len = kTokens;
+  }
+
+  std::vector<float> WholeModelLogits() {
+    auto model = LoadModel(checkpoint_, load_, *ActiveIsa(), pool_);
+    EXPECT_TRUE(model.ok()) << model.status().ToString();
+    auto forcing =
+        TeacherForcing::Create(*model, kTokens, KvDType::kBf16, *ActiveIsa(), pool_);
+    std::vector<float> all;
+    const int64_t vocab_size = (*model)->config().vocab_size;
+    EXPECT_TRUE(forcing
+                    ->Run(SomeTokens(vocab_size),
+                          [&](int64_t, int64_t count, const float* logits) {
+                            all.insert(all.end(), logits, logits + count * vocab_size);
+                            return Status::Ok();
+                          })
+                    .ok());
+    return all;
+  }
+
+  std::shared_ptr<const Checkpoint> checkpoint_;
+  LoadOptions load_;
+  ThreadPool pool_{2};
+};
+
+TEST_P(LayerwiseModelTest, EqualsTheWholeModelBitForBit) {
+  auto model = LayerwiseModel::Open(checkpoint_, load_, KvDType::kBf16, *ActiveIsa(), pool_);
+  ASSERT_TRUE(model.ok()) << model.status().ToString();
+  const int64_t hidden_size = model->config().hidden_size;
+  const int64_t vocab_size = model->config().vocab_size;
+  std::vector<float> hidden(static_cast<size_t>(kTokens * hidden_size));
+  ASSERT_TRUE(model->Embed(SomeTokens(vocab_size), hidden.data()).ok());
+
+  std::set<std::string> slots;
+  const LinearTap tap = [&](std::string_view slot, const ActivationView&) { slots.emplace(slot); };
+  for (int64_t i = 0; i < model->config().num_layers; ++i) {
+    ASSERT_TRUE(model->LoadLayer(i).ok());
+    ASSERT_TRUE(model->RunLayer(hidden.data(), kTokens, &tap).ok());
+    for (const Linear* linear : model->linears()) {
+      if (linear->n() == 0) continue;  // the head, which is not loaded
+      EXPECT_TRUE(slots.contains(linear->slot())) << linear->slot();
+      EXPECT_EQ(linear->parts()[0].module.find(".0."), i == 0 ? linear->slot().find(".0.") : -1);
+    }
+  }
+  ASSERT_TRUE(model->LoadHead().ok());
+  std::vector<float> logits(static_cast<size_t>(kTokens * vocab_size));
+  for (int64_t row = 0; row < kTokens; row += 50) {
+    ASSERT_TRUE(model->Logits(hidden.data() + row * hidden_size, std::min<int64_t>(50, kTokens - row),
+                              logits.data() + row * vocab_size)
+                    .ok());
+  }
+  EXPECT_EQ(logits, WholeModelLogits());
+}
+
+INSTANTIATE_TEST_SUITE_P(Golden, LayerwiseModelTest,
+                         ::testing::Values("llama/plain", "llama/mistral_window",
+                                           "qwen2/window_from_layer_1", "opt/pre_norm",
+                                           "opt/post_norm_projected"));
+
+TEST(LayerRangeTest, RefusesLayersThatDoNotExist) {
+  auto checkpoint = Checkpoint::Open(kGolden + "llama/plain");
+  ASSERT_TRUE(checkpoint.ok());
+  ThreadPool pool(1);
+  LoadOptions load;
+  load.max_model_len = 8;
+  auto model = LayerwiseModel::Open(std::move(*checkpoint), load, KvDType::kBf16, *ActiveIsa(), pool);
+  ASSERT_TRUE(model.ok());
+  EXPECT_EQ(model->LoadLayer(2).code(), StatusCode::kInvalidArgument);
+  EXPECT_EQ(model->LoadLayer(-1).code(), StatusCode::kInvalidArgument);
+}
+
+}  // namespace
+}  // namespace octavo
