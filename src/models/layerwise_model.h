@@ -47,7 +47,8 @@ class LayerwiseModel {
   Status LoadHead();
   void Unload();
 
-  // The linear layers in memory, under the checkpoint's names.
+  // The linear layers in memory, under the checkpoint's names: the layer's, and those around all layers
+  // (OPT's projections; the head, without columns unless it is loaded).
   std::vector<const Linear*> linears() const { return slice_->linears(); }
 
   // Takes a text of `count` tokens through the loaded layer: hidden [count, hidden_size], in place.
