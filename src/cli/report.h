@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Helpers for what commands report: --json files, memory and human-readable sizes.
+// Helpers for what commands report: --json files, standard output; memory and human-readable sizes.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "base/json.h"
+#include "base/units.h"
 #include "octavo/status.h"
 
 namespace octavo {
@@ -26,21 +27,5 @@ Result<std::string> ReadStandardInput(size_t max_bytes = size_t{1} << 30);
 
 // Writes to standard output and flushes; the error says why (a full disk, for example).
 Status WriteStandardOutput(std::string_view text);
-
-// The largest resident set of this process so far (VmHWM) in bytes; 0 when the system does not say.
-uint64_t PeakRssBytes();
-
-// Memory of the machine in bytes: {total, available}; zeros when the system does not say.
-struct MachineMemory {
-  uint64_t total_bytes = 0;
-  uint64_t available_bytes = 0;
-};
-MachineMemory ReadMachineMemory();
-
-// "1.5 GiB", "98.0 MiB", "512 B".
-std::string FormatBytes(uint64_t bytes);
-
-// "1:02:03", "4:05", "12 s".
-std::string FormatDuration(double seconds);
 
 }  // namespace octavo

@@ -13,9 +13,12 @@
 namespace octavo {
 
 double KlDivergence(std::span<const float> reference, std::span<const float> other) {
+  return KlDivergence(reference, LogSumExp(reference), other, LogSumExp(other));
+}
+
+double KlDivergence(std::span<const float> reference, double log_z_p, std::span<const float> other,
+                    double log_z_q) {
   OCTAVO_CHECK(reference.size() == other.size());
-  const double log_z_p = LogSumExp(reference);
-  const double log_z_q = LogSumExp(other);
   if (std::isnan(log_z_p) || std::isnan(log_z_q)) return std::numeric_limits<double>::quiet_NaN();
   double sum = 0;
   for (size_t i = 0; i < reference.size(); ++i) {

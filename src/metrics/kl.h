@@ -12,6 +12,10 @@ namespace octavo {
 // (rounding is clamped). Infinite when Q forbids what P allows, NaN when an input is NaN.
 double KlDivergence(std::span<const float> reference, std::span<const float> other);
 
+// The same with LogSumExp of both known.
+double KlDivergence(std::span<const float> reference, double reference_log_sum,
+                    std::span<const float> other, double other_log_sum);
+
 // Statistics over many positions.
 class DivergenceMeter {
  public:
