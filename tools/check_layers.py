@@ -11,7 +11,7 @@ import sys
 
 LEVEL = {
     "base": 0, "tensor": 1, "io": 2, "tokenizer": 2, "kernels": 2, "schemes": 3, "layers": 4,
-    "models": 5, "metrics": 5, "quantizers": 6, "engine": 6, "eval": 7, "server": 7, "cli": 8,
+    "models": 5, "metrics": 5, "quantizers": 6, "engine": 6, "quality": 6, "eval": 7, "server": 7, "cli": 8,
 }
 PUBLIC_ONLY = {"eval": {"base"}, "server": {"base"}}
 INCLUDE = re.compile(r'^\s*#\s*include\s+"([a-z0-9_]+)/', re.MULTILINE)
