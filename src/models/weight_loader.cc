@@ -179,7 +179,8 @@ Result<Linear> WeightLoader::LoadLinear(std::string slot, const std::vector<Part
 
 Result<WeightLoader::Source> WeightLoader::OpenLmHead(const std::string& module,
                                                       const std::string& tied_to) const {
-  const bool own = Has(module + ".weight") || Has(module + ".weight_packed");
+  const bool own =
+      Has(module + ".weight") || Has(module + ".weight_packed") || Has(module + ".qweight");
   const std::string& stored = own ? module : tied_to;
   const std::string& dtype = options_.lm_head_dtype;
   if (!dtype.empty() && dtype != "bf16") {

@@ -104,6 +104,9 @@ WeightSpec CompressedSpec(const TargetModule& module) {
     // A group must divide k, a block need not: 128 columns of k = 576 become groups of 64.
     spec.scales = ScaleLayout::kGroup;
     spec.group_size = static_cast<int>(std::gcd<int64_t>(args.block_cols, module.k));
+  } else if (spec.has_min) {
+    spec.scales = ScaleLayout::kGroup;  // mins belong to groups: one as wide as the row
+    spec.group_size = static_cast<int>(module.k);
   }
   return spec;
 }

@@ -11,23 +11,18 @@
 namespace octavo {
 namespace {
 
-class Bf16Source : public WeightSource {
+class Bf16Source final : public FloatSource {
  public:
   explicit Bf16Source(std::unique_ptr<WeightSource> source) : source_(std::move(source)) {
     info_ = source_->info();
-    info_.activation = ActivationFormat::kBf16;
     info_.note = "expanded to bf16";
-    spec_ = {.code = CodeType::kBf16, .bits = 16, .n = source_->spec().n, .k = source_->spec().k};
+    SetFloatSpec(DType::kBF16, source_->spec().n, source_->spec().k);
   }
 
-  Status ReadRows(int64_t row_begin, int64_t count, WeightRows& rows) const override {
-    std::vector<float> values(static_cast<size_t>(count * spec_.k));
-    OCTAVO_RETURN_IF_ERROR(source_->DequantizeRows(row_begin, count, values.data()));
-    rows.Resize(spec_, count);
-    for (size_t i = 0; i < values.size(); ++i) {
-      const uint16_t bits = F32ToBf16(values[i]);
-      std::memcpy(&rows.codes[2 * i], &bits, sizeof bits);
-    }
+  // What kernels compute with, so that reports of the error are of the run.
+  Status DequantizeRows(int64_t row_begin, int64_t count, float* out) const override {
+    OCTAVO_RETURN_IF_ERROR(source_->DequantizeRows(row_begin, count, out));
+    for (int64_t i = 0; i < count * spec_.k; ++i) out[i] = RoundToBf16(out[i]);
     return Status::Ok();
   }
 
@@ -36,6 +31,33 @@ class Bf16Source : public WeightSource {
 };
 
 }  // namespace
+
+void FloatSource::SetFloatSpec(DType type, int64_t n, int64_t k) {
+  spec_ = {.code = CodeType::kF32, .bits = BitsOf(type), .n = n, .k = k};
+  info_.activation = ActivationFormat::kF32;
+  if (type == DType::kF16) spec_.code = CodeType::kF16;
+  if (type == DType::kBF16) {
+    spec_.code = CodeType::kBf16;
+    info_.activation = ActivationFormat::kBf16;
+  }
+}
+
+Status FloatSource::ReadRows(int64_t row_begin, int64_t count, WeightRows& rows) const {
+  OCTAVO_RETURN_IF_ERROR(CheckRange(row_begin, count));
+  std::vector<float> values(static_cast<size_t>(count * spec_.k));
+  OCTAVO_RETURN_IF_ERROR(DequantizeRows(row_begin, count, values.data()));
+  rows.Resize(spec_, count);
+  if (spec_.code == CodeType::kF32) {
+    std::memcpy(rows.codes.data(), values.data(), values.size() * sizeof(float));
+    return Status::Ok();
+  }
+  for (size_t i = 0; i < values.size(); ++i) {
+    const uint16_t bits =
+        spec_.code == CodeType::kBf16 ? F32ToBf16(values[i]) : F32ToF16(values[i]);
+    std::memcpy(&rows.codes[2 * i], &bits, sizeof bits);
+  }
+  return Status::Ok();
+}
 
 std::unique_ptr<WeightSource> MakeBf16Source(std::unique_ptr<WeightSource> source) {
   if (source->spec().code == CodeType::kBf16) return source;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A weight expanded to bf16 on request (`--lm-head-dtype bf16`, expanding a GGUF).
+// Weights that kernels see as plain floats although the file stores codes: forms whose codes no kernel
+// multiplies, and expansion on request (`--lm-head-dtype bf16`, expanding a GGUF).
 #pragma once
 
 #include <memory>
@@ -7,6 +8,19 @@
 #include "schemes/weight_source.h"
 
 namespace octavo {
+
+// A source whose kernels get its dequantized values, rounded to spec().code (kF32, kF16 or kBf16).
+// Subclasses implement DequantizeRows, which ReadRows calls.
+class FloatSource : public WeightSource {
+ public:
+  Status ReadRows(int64_t row_begin, int64_t count, WeightRows& rows) const final;
+  Status DequantizeRows(int64_t row_begin, int64_t count, float* out) const override = 0;
+
+ protected:
+  // Sets spec() to [n, k] floats of `type` (F32, F16 or BF16) and the activation that goes with them:
+  // half floats do not fit bf16, so their products run in f32.
+  void SetFloatSpec(DType type, int64_t n, int64_t k);
+};
 
 // `source` as plain bf16 rows, its dequantized values rounded to nearest even. A source that is bf16
 // already comes back unchanged.

@@ -10,10 +10,13 @@
 namespace octavo {
 namespace {
 
-// `quant_method: fp8` lists no dense modules; a weight in plain floats without a scale is one.
+// A weight in plain floats without anything that scales it.
 bool IsPlainFloat(const Checkpoint& checkpoint, const std::string& module) {
   const StoredTensor* weight = checkpoint.Find(module + ".weight");
-  if (weight == nullptr || checkpoint.Find(module + ".weight_scale") != nullptr) return false;
+  if (weight == nullptr) return false;
+  for (const std::string_view other : {".weight_scale", ".qweight", ".weight.absmax"}) {
+    if (checkpoint.Find(module + std::string(other)) != nullptr) return false;
+  }
   return weight->dtype == DType::kBF16 || weight->dtype == DType::kF16 ||
          weight->dtype == DType::kF32;
 }
@@ -57,7 +60,7 @@ Result<std::unique_ptr<WeightSource>> LinearLoader::Open(const std::string& modu
                       .name = module,
                       .scheme = resolved.scheme,
                       .args = resolved.args};
-  if (config_.method() == "fp8" && IsPlainFloat(*checkpoint_, module)) {
+  if (config_.dense_by_tensors() && IsPlainFloat(*checkpoint_, module)) {
     stored.scheme = &kScheme_dense;
   }
   return stored.scheme->open(stored);

@@ -17,10 +17,12 @@ constexpr std::array<std::string_view, 12> kKnownKeys = {
     "num_bits", "type",        "symmetric", "group_size", "strategy", "block_structure", "dynamic",
     "actorder", "scale_dtype", "zp_dtype",  "observer",   "observer_kwargs"};
 
-constexpr std::array<std::pair<std::string_view, Strategy>, 5> kStrategies = {{
+// "tensor_group" is a group beside one scale for the tensor (NVFP4), which its form tells by itself.
+constexpr std::array<std::pair<std::string_view, Strategy>, 6> kStrategies = {{
     {"tensor", Strategy::kTensor},
     {"channel", Strategy::kChannel},
     {"group", Strategy::kGroup},
+    {"tensor_group", Strategy::kGroup},
     {"block", Strategy::kBlock},
     {"token", Strategy::kToken},
 }};
@@ -76,6 +78,7 @@ Result<bool> ParseDynamic(const Json& json) {
   const Json* dynamic = Find(json, "dynamic");
   if (dynamic == nullptr) return false;
   if (dynamic->is_boolean()) return dynamic->get<bool>();
+  if (*dynamic == Json("local")) return true;  // NVFP4: group scales at run time, under a static one
   if (dynamic->is_string()) {
     return Unimplemented(fmt::format("'dynamic' is {}", DumpJson(*dynamic)));
   }
@@ -125,7 +128,7 @@ Status CheckActOrder(const Json& json) {
 }
 
 Status CheckBits(const QuantArgs& args) {
-  const bool known = args.type == QuantType::kFloat ? args.num_bits == 8
+  const bool known = args.type == QuantType::kFloat ? args.num_bits == 8 || args.num_bits == 4
                                                     : args.num_bits >= 2 && args.num_bits <= 8;
   if (known) return Status::Ok();
   return Unimplemented(fmt::format("{}-bit {} quantization", args.num_bits,

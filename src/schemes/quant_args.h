@@ -18,7 +18,7 @@ enum class QuantType : uint8_t { kInt, kFloat };
 enum class Strategy : uint8_t { kTensor, kChannel, kGroup, kBlock, kToken };
 
 struct QuantArgs {
-  int num_bits = 8;  // kInt: 2 to 8; kFloat: 8 (E4M3)
+  int num_bits = 8;  // kInt: 2 to 8; kFloat: 8 (E4M3) or 4 (E2M1)
   QuantType type = QuantType::kInt;
   bool symmetric = true;
   Strategy strategy = Strategy::kTensor;

@@ -4,12 +4,16 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cctype>
+#include <filesystem>
 #include <utility>
 
 namespace octavo {
 namespace {
 
-constexpr std::string_view kMethods = "compressed-tensors, fp8, octavo_qoq";
+constexpr std::string_view kMethods =
+    "compressed-tensors, fp8, gptq, awq, bitsandbytes, octavo_qoq";
 
 Result<std::vector<std::string>> GetStrings(const Json& json, std::string_view key) {
   std::vector<std::string> strings;
@@ -36,7 +40,8 @@ bool IsEmptyOrAbsent(const Json& json, std::string_view key) {
 Status CheckUnsupported(const Json& json) {
   OCTAVO_ASSIGN_OR_RETURN(const std::string format, GetStringOr(json, "format", "dense"));
   for (const std::string_view known : {"dense", "int-quantized", "float-quantized",
-                                       "naive-quantized", "pack-quantized", "mixed-precision"}) {
+                                       "naive-quantized", "pack-quantized", "mixed-precision",
+                                       "nvfp4-pack-quantized", "mxfp4-pack-quantized"}) {
     if (format != known) continue;
     if (!IsEmptyOrAbsent(json, "transform_config")) {
       return Unimplemented("transform_config: weights that need transforms at run time");
@@ -57,21 +62,29 @@ QuantArgs Float8(Strategy strategy, bool dynamic) {
 }  // namespace
 
 Result<QuantizationConfig> QuantizationConfig::FromModelConfig(const Json& config) {
-  QuantizationConfig result;
   const Json* json = octavo::Find(config, "quantization_config");
   if (json == nullptr) json = octavo::Find(config, "compression_config");
-  if (json == nullptr) return result;
+  if (json == nullptr) return QuantizationConfig();
+  const auto method = GetString(*json, "quant_method");
+  auto result = method.ok() ? Parse(*json, *method) : method.status();
+  if (result.ok()) return result;
+  return std::move(result).status().WithContext("quantization_config");
+}
+
+Result<QuantizationConfig> QuantizationConfig::Parse(const Json& json, std::string method) {
+  QuantizationConfig result;
+  result.method_ = std::move(method);
   const auto parse = [&]() -> Status {
-    OCTAVO_ASSIGN_OR_RETURN(result.method_, GetString(*json, "quant_method"));
-    if (result.method_ == "compressed-tensors") return result.ParseCompressedTensors(*json);
-    if (result.method_ == "fp8") return result.ParseFp8(*json);
-    if (result.method_ == "octavo_qoq") return result.ParseQoq(*json);
+    if (result.method_ == "compressed-tensors") return result.ParseCompressedTensors(json);
+    if (result.method_ == "fp8") return result.ParseFp8(json);
+    if (result.method_ == "gptq") return result.ParseGptq(json);
+    if (result.method_ == "awq") return result.ParseAwq(json);
+    if (result.method_ == "bitsandbytes") return result.ParseBitsAndBytes(json);
+    if (result.method_ == "octavo_qoq") return result.ParseQoq(json);
     return Unimplemented(
         fmt::format("quant_method '{:.40}' is not supported (want {})", result.method_, kMethods));
   };
-  if (Status status = parse(); !status.ok()) {
-    return std::move(status).WithContext("quantization_config");
-  }
+  OCTAVO_RETURN_IF_ERROR(parse());
   return result;
 }
 
@@ -84,6 +97,17 @@ Result<QuantizationConfig> QuantizationConfig::FromCheckpoint(const Checkpoint& 
   auto result = FromModelConfig(checkpoint.config());
   if (!result.ok()) {
     return std::move(result).status().WithContext(checkpoint.path() + "/config.json");
+  }
+  if (!result->method_.empty()) return result;
+  for (const auto& [name, method] : {std::pair("quantize_config.json", "gptq"),
+                                     std::pair("quant_config.json", "awq")}) {
+    const std::string path = checkpoint.path() + "/" + name;
+    std::error_code error;
+    if (!std::filesystem::is_regular_file(path, error)) continue;
+    OCTAVO_ASSIGN_OR_RETURN(const Json json, ParseJsonFile(path, {.max_bytes = 1 << 20}));
+    auto parsed = Parse(json, method);
+    if (!parsed.ok()) return std::move(parsed).status().WithContext(path);
+    return parsed;
   }
   return result;
 }
@@ -191,6 +215,97 @@ Status QuantizationConfig::ParseQoq(const Json& json) {
   OCTAVO_ASSIGN_OR_RETURN(const std::vector<std::string> ignore, GetStrings(json, "ignore"));
   OCTAVO_ASSIGN_OR_RETURN(ignore_, ModuleMatcher::Compile(ignore));
   return AddGroup({"Linear"}, args, FindScheme("QOQ_G128"));
+}
+
+namespace {
+
+// The args of `bits` and the spelling of the group size that GPTQ and AWQ share: -1 is one per output.
+Result<SchemeArgs> ParseIntGroups(const Json& json, std::string_view bits_key,
+                                  std::string_view group_key, const SchemeArgs& fallback) {
+  SchemeArgs args = fallback;
+  OCTAVO_ASSIGN_OR_RETURN(const int64_t bits,
+                          GetIntOr(json, bits_key, fallback.weights.num_bits, 1, 64));
+  const int64_t old_group = fallback.weights.strategy == Strategy::kGroup ? fallback.weights.group_size : -1;
+  OCTAVO_ASSIGN_OR_RETURN(const int64_t group, GetIntOr(json, group_key, old_group, -1, 1 << 20));
+  if (group == 0) return InvalidArgument(fmt::format("'{}' is 0, want -1 or more than 0", group_key));
+  args.weights.num_bits = static_cast<int>(bits);
+  args.weights.strategy = group < 0 ? Strategy::kChannel : Strategy::kGroup;
+  args.weights.group_size = static_cast<int>(std::max<int64_t>(group, 0));
+  return args;
+}
+
+Status CheckGptqBits(const SchemeArgs& args) {
+  const int bits = args.weights.num_bits;
+  if (bits == 2 || bits == 3 || bits == 4 || bits == 8) return Status::Ok();
+  return Unimplemented(fmt::format("{}-bit GPTQ (want 2, 3, 4 or 8)", bits));
+}
+
+}  // namespace
+
+// The zeros in the file, and not 'sym' or 'desc_act', decide how a weight is read (transposed_form.h).
+Status QuantizationConfig::ParseGptq(const Json& json) {
+  const SchemeArgs defaults{.weights = {.num_bits = 4, .strategy = Strategy::kChannel}, .input = {}};
+  OCTAVO_RETURN_IF_ERROR(GetInt(json, "bits").status());
+  OCTAVO_ASSIGN_OR_RETURN(SchemeArgs args, ParseIntGroups(json, "bits", "group_size", defaults));
+  OCTAVO_RETURN_IF_ERROR(CheckGptqBits(args));
+  OCTAVO_ASSIGN_OR_RETURN(args.weights.symmetric, GetBoolOr(json, "sym", true));
+  OCTAVO_ASSIGN_OR_RETURN(const std::string other, GetStringOr(json, "format", "gptq"));
+  OCTAVO_ASSIGN_OR_RETURN(const std::string format, GetStringOr(json, "checkpoint_format", other));
+  OCTAVO_ASSIGN_OR_RETURN(const std::string pack, GetStringOr(json, "pack_dtype", "int32"));
+  if ((format != "gptq" && format != "gptq_v2") || pack != "int32") {
+    return Unimplemented(fmt::format(
+        "GPTQ checkpoint_format '{:.40}' packed in {:.20} (want gptq or gptq_v2 in int32)", format, pack));
+  }
+  const Scheme* scheme = FindScheme(format == "gptq" ? "GPTQ" : "GPTQ_V2");
+  OCTAVO_RETURN_IF_ERROR(ParseGptqOverrides(json, args, scheme));
+  return AddGroup({"Linear"}, args, scheme);
+}
+
+// "dynamic": {"+:EXPRESSION": {"bits": 8, ...}, "-:EXPRESSION": {}}; the tensors tell what "-" skips.
+Status QuantizationConfig::ParseGptqOverrides(const Json& json, const SchemeArgs& args,
+                                              const Scheme* scheme) {
+  const Json* dynamic = octavo::Find(json, "dynamic");
+  if (dynamic == nullptr || *dynamic == Json(false)) return Status::Ok();
+  if (!dynamic->is_object()) return InvalidArgument("'dynamic' is no object");
+  for (const auto& [key, fields] : dynamic->items()) {
+    if (key.starts_with("-:")) continue;
+    const std::string pattern = key.starts_with("+:") ? key.substr(2) : key;
+    auto changed = ParseIntGroups(fields, "bits", "group_size", args);
+    Status status = changed.ok() ? CheckGptqBits(*changed) : changed.status();
+    if (status.ok()) status = AddGroup({"re:" + pattern}, *changed, scheme);
+    if (!status.ok()) return std::move(status).WithContext(fmt::format("dynamic '{:.60}'", key));
+  }
+  return Status::Ok();
+}
+
+Status QuantizationConfig::ParseAwq(const Json& json) {
+  const SchemeArgs defaults{
+      .weights = {.num_bits = 4, .symmetric = false, .strategy = Strategy::kGroup, .group_size = 128},
+      .input = {}};
+  const bool old_names = octavo::Find(json, "w_bit") != nullptr;
+  OCTAVO_ASSIGN_OR_RETURN(const SchemeArgs args,
+                          ParseIntGroups(json, old_names ? "w_bit" : "bits",
+                                         octavo::Find(json, "q_group_size") ? "q_group_size" : "group_size",
+                                         defaults));
+  if (args.weights.num_bits != 4) {
+    return Unimplemented(fmt::format("{}-bit AWQ (want 4)", args.weights.num_bits));
+  }
+  OCTAVO_ASSIGN_OR_RETURN(std::string version, GetStringOr(json, "version", "gemm"));
+  for (char& c : version) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  if (version != "gemm") {
+    return Unimplemented(fmt::format("AWQ version '{:.40}' (want gemm)", version));
+  }
+  return AddGroup({"Linear"}, args, FindScheme("AWQ"));
+}
+
+Status QuantizationConfig::ParseBitsAndBytes(const Json& json) {
+  OCTAVO_ASSIGN_OR_RETURN(const bool old_int8, GetBoolOr(json, "_load_in_8bit", false));
+  OCTAVO_ASSIGN_OR_RETURN(const bool int8, GetBoolOr(json, "load_in_8bit", old_int8));
+  OCTAVO_ASSIGN_OR_RETURN(const bool old_4bit, GetBoolOr(json, "_load_in_4bit", false));
+  OCTAVO_ASSIGN_OR_RETURN(const bool four_bit, GetBoolOr(json, "load_in_4bit", old_4bit));
+  if (int8 == four_bit) return InvalidArgument("want one of 'load_in_8bit' and 'load_in_4bit'");
+  SchemeArgs args{.weights = {.num_bits = int8 ? 8 : 4, .strategy = Strategy::kChannel}, .input = {}};
+  return AddGroup({"Linear"}, args, FindScheme(int8 ? "BNB_INT8" : "BNB_4BIT"));
 }
 
 Result<ModuleScheme> QuantizationConfig::Resolve(std::string_view module,

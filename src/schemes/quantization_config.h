@@ -22,8 +22,8 @@ struct ModuleScheme {
   SchemeArgs args;
 };
 
-// Methods read: "compressed-tensors", "fp8" (AutoFP8 and block FP8) and "octavo_qoq". Immutable and
-// thread-safe; movable.
+// Methods read: "compressed-tensors", "fp8" (AutoFP8 and block FP8), "gptq", "awq", "bitsandbytes" and
+// "octavo_qoq". Immutable and thread-safe; movable.
 class QuantizationConfig {
  public:
   // No quantization: every module is dense.
@@ -34,12 +34,17 @@ class QuantizationConfig {
   // violations of the format.
   static Result<QuantizationConfig> FromModelConfig(const Json& config);
 
-  // From a checkpoint; a GGUF file resolves every module to kScheme_gguf.
+  // From a checkpoint; a GGUF file resolves every module to kScheme_gguf. Old GPTQ and AWQ folders say
+  // in quantize_config.json or quant_config.json what config.json lacks.
   static Result<QuantizationConfig> FromCheckpoint(const Checkpoint& checkpoint);
 
-  // "compressed-tensors", "fp8", "octavo_qoq", or empty.
+  // The quant_method, or empty.
   const std::string& method() const { return method_; }
   bool quantized() const { return !groups_.empty(); }
+  // Whether the method leaves it to the tensors which modules are dense: those with a plain weight.
+  bool dense_by_tensors() const {
+    return method_ == "fp8" || method_ == "gptq" || method_ == "awq" || method_ == "bitsandbytes";
+  }
 
   // How a module is stored. `module_class` is "Linear" or "Embedding". As in compressed-tensors a
   // match by name wins over one by expression, that over one by class, and `ignore` over all.
@@ -54,10 +59,15 @@ class QuantizationConfig {
     ModuleMatcher targets;
     ModuleScheme scheme;
   };
+  static Result<QuantizationConfig> Parse(const Json& json, std::string method);
   Status ParseCompressedTensors(const Json& json);
   Status ParseGroup(const std::string& name, const Json& json);
   Status ParseFp8(const Json& json);
   Status ParseQoq(const Json& json);
+  Status ParseGptq(const Json& json);
+  Status ParseGptqOverrides(const Json& json, const SchemeArgs& args, const Scheme* scheme);
+  Status ParseAwq(const Json& json);
+  Status ParseBitsAndBytes(const Json& json);
   Status AddGroup(const std::vector<std::string>& targets, const SchemeArgs& args,
                   const Scheme* scheme);
 

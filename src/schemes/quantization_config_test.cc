@@ -99,16 +99,60 @@ TEST(QuantizationConfigTest, RefusesByName) {
            weights + "}}}";
   };
   EXPECT_THAT(message(args(R"({"num_bits":8,"colour":1})")), HasSubstr("config_groups 'g': weights: unknown quantization argument 'colour'"));
-  EXPECT_THAT(message(args(R"({"num_bits":4,"type":"float"})")), HasSubstr("4-bit float"));
+  EXPECT_THAT(message(args(R"({"num_bits":6,"type":"float"})")), HasSubstr("6-bit float"));
+  EXPECT_THAT(message(args(R"({"num_bits":4,"type":"float"})")), HasSubstr("fp4 sym tensor"));
   EXPECT_THAT(message(args(R"({"num_bits":8,"strategy":"group"})")), HasSubstr("group_size"));
   EXPECT_THAT(message(args(R"({"num_bits":8,"strategy":"token","dynamic":true})")), HasSubstr("weights are"));
-  EXPECT_THAT(message(args(R"({"num_bits":8,"strategy":"tensor_group","group_size":16})")), HasSubstr("tensor_group"));
+  EXPECT_THAT(message(args(R"({"num_bits":8,"strategy":"attn_head"})")), HasSubstr("attn_head"));
   EXPECT_THAT(message(args(R"({"num_bits":4,"group_size":128,"actorder":"group"})")), HasSubstr("g_idx"));
   EXPECT_THAT(message(args(R"({"num_bits":1})")), HasSubstr("1-bit"));
   EXPECT_THAT(message(args(R"([8])")), HasSubstr("want an object"));
   EXPECT_THAT(message(R"({"quant_method":"compressed-tensors","format":"int-quantized","ignore":[3]})"),
               HasSubstr("'ignore'"));
   EXPECT_THAT(message(R"({"quant_method":"octavo_qoq","version":2,"group_size":128})"), HasSubstr("'version'"));
+}
+
+TEST(QuantizationConfigTest, ReadsGptqVersionsAndOverrides) {
+  const auto config = Parse(
+      R"({"quant_method":"gptq","bits":4,"group_size":128,"desc_act":true,"checkpoint_format":"gptq_v2",)"
+      R"("dynamic":{"-:.*gate_proj":{},"+:.*down_proj":{"bits":8,"group_size":-1}}})");
+  ASSERT_TRUE(config.ok()) << config.status().ToString();
+  EXPECT_EQ(SchemeOf(*config, "model.layers.0.mlp.up_proj"), "GPTQ_V2");
+  const auto down = config->Resolve("model.layers.0.mlp.down_proj");
+  ASSERT_TRUE(down.ok());
+  EXPECT_EQ(down->args.weights.num_bits, 8);
+  EXPECT_EQ(down->args.weights.strategy, Strategy::kChannel);
+  EXPECT_TRUE(config->dense_by_tensors());
+  const auto v1 = Parse(R"({"quant_method":"gptq","bits":3,"group_size":64})");
+  ASSERT_TRUE(v1.ok()) << v1.status().ToString();
+  EXPECT_EQ(SchemeOf(*v1, "x"), "GPTQ");
+}
+
+TEST(QuantizationConfigTest, ReadsAwqInBothSpellings) {
+  for (const char* json : {R"({"quant_method":"awq","bits":4,"group_size":64,"version":"gemm"})",
+                           R"({"quant_method":"awq","w_bit":4,"q_group_size":64,"version":"GEMM"})"}) {
+    const auto config = Parse(json);
+    ASSERT_TRUE(config.ok()) << config.status().ToString();
+    EXPECT_EQ(config->Resolve("x")->args.weights.group_size, 64);
+    EXPECT_EQ(SchemeOf(*config, "x"), "AWQ");
+  }
+}
+
+TEST(QuantizationConfigTest, RefusesForeignFormsByName) {
+  for (const auto& [json, words] : std::initializer_list<std::pair<const char*, const char*>>{
+           {R"({"quant_method":"gptq","group_size":128})", "'bits'"},
+           {R"({"quant_method":"gptq","bits":5,"group_size":128})", "5-bit GPTQ"},
+           {R"({"quant_method":"gptq","bits":4,"group_size":0})", "'group_size' is 0"},
+           {R"({"quant_method":"gptq","bits":4,"checkpoint_format":"marlin"})", "'marlin'"},
+           {R"({"quant_method":"gptq","bits":4,"pack_dtype":"int8"})", "int8"},
+           {R"({"quant_method":"gptq","bits":4,"dynamic":{"+:(":{"bits":8}}})", "dynamic '+:('"},
+           {R"({"quant_method":"awq","bits":8})", "8-bit AWQ"},
+           {R"({"quant_method":"awq","bits":4,"version":"gemv"})", "'gemv'"},
+           {R"({"quant_method":"bitsandbytes"})", "load_in_8bit"}}) {
+    const auto config = Parse(json);
+    ASSERT_FALSE(config.ok()) << json;
+    EXPECT_THAT(config.status().message(), HasSubstr(words));
+  }
 }
 
 TEST(QuantizationConfigTest, WritesWhatItReads) {

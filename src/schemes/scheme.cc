@@ -76,6 +76,10 @@ Result<ActivationChoice> ChooseActivation(const SchemeArgs& args) {
   ActivationChoice choice;
   if (!args.input) return choice;
   const QuantArgs& input = *args.input;
+  if (args.weights.type == QuantType::kFloat && args.weights.num_bits == 4) {
+    choice.note = "4-bit weights run as bf16, with 16-bit activations";
+    return choice;
+  }
   if (input.num_bits != 8) {
     return Unimplemented(fmt::format("{} activations", Describe(input)));
   }

@@ -14,7 +14,8 @@ namespace octavo {
 namespace {
 
 bool Matches(const SchemeArgs& args) {
-  return args.weights.type == QuantType::kFloat && args.weights.symmetric &&
+  return args.weights.type == QuantType::kFloat && args.weights.num_bits == 8 &&
+         args.weights.symmetric &&
          args.weights.strategy == Strategy::kTensor && args.input;
 }
 
