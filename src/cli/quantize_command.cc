@@ -5,8 +5,11 @@
 #include <fmt/format.h>
 
 #include <memory>
+#include <optional>
 #include <string>
+#include <utility>
 
+#include "cli/certificate.h"
 #include "cli/command.h"
 #include "cli/interrupt.h"
 #include "cli/progress_bar.h"
@@ -19,8 +22,19 @@ namespace {
 struct QuantizeCommandOptions {
   QuantizeOptions quantize;
   std::string algorithm = "rtn";
+  CertificateOptions certificate;
   std::string json;
 };
+
+// What made the checkpoint, for its certificate.
+Json RecipeOf(const QuantizeCommandOptions& options, const QuantizeResult& result) {
+  return {{"scheme", result.scheme},
+          {"stored_as", result.stored_as},
+          {"algorithm", options.algorithm},
+          {"group_size", result.group_size == 0 ? Json() : Json(result.group_size)},
+          {"quantized_modules", result.quantized_modules},
+          {"ignored", result.ignored}};
+}
 
 Json ToJson(const QuantizeCommandOptions& options, const QuantizeResult& result) {
   return {{"model", options.quantize.model},
@@ -54,9 +68,21 @@ void PrintSummary(const QuantizeCommandOptions& options, const QuantizeResult& r
              FormatBytes(result.output_bytes), FormatDuration(result.seconds));
 }
 
+// Runs the certificate as the checkpoint's approval.
+Status AttachCertificate(QuantizeCommandOptions& options, std::optional<Certificate>& certificate) {
+  if (!options.certificate.active()) return Status::Ok();
+  OCTAVO_ASSIGN_OR_RETURN(certificate, Certificate::Prepare(options.certificate, options.quantize));
+  options.quantize.approve = [&](const std::string& folder, const QuantizeResult& result) {
+    return certificate->Measure(folder, result, RecipeOf(options, result));
+  };
+  return Status::Ok();
+}
+
 Status RunQuantize(QuantizeCommandOptions& options) {
   const InterruptScope interrupt;
   options.quantize.cancel = &interrupt.flag();
+  std::optional<Certificate> certificate;
+  OCTAVO_RETURN_IF_ERROR(AttachCertificate(options, certificate));
   Result<QuantizeResult> result = [&options] {
     ProgressBar bar({.label = "quantize", .unit = ProgressBar::Unit::kBytes});
     return QuantizeCheckpoint(options.quantize, [&bar](uint64_t done, uint64_t total) {
@@ -68,10 +94,21 @@ Status RunQuantize(QuantizeCommandOptions& options) {
       fmt::print(stderr, "{}.partial is kept: the same command with --resume continues\n",
                  options.quantize.output);
     }
+    if (certificate && !certificate->refusal().empty()) {
+      return FailedPrecondition(certificate->refusal());
+    }
     return std::move(result).status();
   }
   PrintSummary(options, *result);
-  return WriteJsonReport(options.json, ToJson(options, *result));
+  Json json = ToJson(options, *result);
+  if (certificate) {
+    if (!JsonOnStdout(options.json)) {
+      OCTAVO_RETURN_IF_ERROR(WriteStandardOutput(RenderSummary(certificate->report())));
+    }
+    json["quality"] = {{"divergence", certificate->report()["divergence"]},
+                       {"perplexity", certificate->report()["perplexity"]}};
+  }
+  return WriteJsonReport(options.json, json);
 }
 
 CommandAction Configure(CLI::App& app) {
@@ -96,6 +133,7 @@ CommandAction Configure(CLI::App& app) {
   app.add_flag("--overwrite", quantize.overwrite, "Replace an existing checkpoint");
   app.add_option("--threads", quantize.threads, "Threads; default: one per CPU")
       ->check(CLI::Range(1, 1024));
+  AddCertificateOptions(app, options->certificate);
   AddJsonOption(app, options->json);
   return [options] { return RunQuantize(*options); };
 }

@@ -188,9 +188,9 @@ Status AddFiles(const std::string& folder, Json& report) {
   std::error_code error;
   std::vector<fs::path> paths;
   for (const auto& entry : fs::directory_iterator(folder, error)) {
-    if (entry.is_regular_file(error) && !entry.path().filename().string().starts_with("octavo_")) {
-      paths.push_back(entry.path());
-    }
+    const std::string name = entry.path().filename().string();
+    if (!entry.is_regular_file(error) || name == "octavo_resume.json") continue;
+    if (!name.starts_with(kReportName)) paths.push_back(entry.path());
   }
   if (error) return IoError(fmt::format("{}: list failed: {}", folder, error.message()));
   std::sort(paths.begin(), paths.end());

@@ -18,8 +18,8 @@ inline constexpr const char* kReportName = "octavo_report";  // .json, .md, .htm
 Json MakeQualityReport(const CompareInput& input, const EvaluationText& text,
                        const ModelComparison& comparison, const Tokenizer& tokenizer);
 
-// Adds "files": name, bytes and SHA-256 of every regular file directly in `folder` whose name does not
-// start with "octavo_".
+// Adds "files": name, bytes and SHA-256 of every regular file directly in `folder`, but for reports and
+// the mark of an unfinished output.
 Status AddFiles(const std::string& folder, Json& report);
 
 // Whether the report keeps the limits; a value that is not finite keeps none. 0 or less: no limit.

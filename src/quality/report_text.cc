@@ -38,8 +38,7 @@ std::string FormatNumber(const Json& number) {
 std::string ModelName(const Json& model) {
   std::string path = model["path"].get<std::string>();
   while (path.size() > 1 && path.ends_with('/')) path.pop_back();
-  std::string name = std::filesystem::path(path).filename().string();
-  if (name.ends_with(".partial")) name.resize(name.size() - 8);  // measured before it was published
+  const std::string name = std::filesystem::path(path).filename().string();
   const Json& online = model["quantization"];
   return online.is_null() ? name : fmt::format("{} ({})", name, online.get<std::string>());
 }

@@ -89,6 +89,8 @@ bool OutputFolder::HasFile(const std::string& name) const {
   return fs::is_regular_file(FilePath(name), error);
 }
 
+Status OutputFolder::Discard() { return RemoveTree(working_); }
+
 Status OutputFolder::Publish() {
   std::error_code error;
   OCTAVO_RETURN_IF_ERROR(SyncFolder(working_));

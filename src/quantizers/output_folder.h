@@ -35,6 +35,9 @@ class OutputFolder {
   // removed afterwards.
   Status Publish();
 
+  // Deletes the working folder with all its files.
+  Status Discard();
+
  private:
   OutputFolder() = default;
   std::string path_;

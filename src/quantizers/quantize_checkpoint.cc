@@ -132,6 +132,16 @@ Status Execute(const Run& run, const QuantizeProgress& report) {
   return WriteFileAtomically(run.folder.FilePath("config.json"), DumpJson(config, 2) + "\n");
 }
 
+// Asks the caller for approval; without it nothing is left.
+Status Approve(const Run& run, OutputFolder& folder) {
+  if (!run.options.approve) return Status::Ok();
+  OCTAVO_ASSIGN_OR_RETURN(const bool approved,
+                          run.options.approve(folder.working_path(), run.plan.summary));
+  if (approved) return Status::Ok();
+  OCTAVO_RETURN_IF_ERROR(folder.Discard());
+  return FailedPrecondition(fmt::format("{}: not approved, nothing is kept", run.options.output));
+}
+
 }  // namespace
 
 Result<QuantizeResult> QuantizeCheckpoint(const QuantizeOptions& options,
@@ -146,10 +156,12 @@ Result<QuantizeResult> QuantizeCheckpoint(const QuantizeOptions& options,
                           OutputFolder::Create(options.output, {.resume = options.resume,
                                                                 .overwrite = options.overwrite,
                                                                 .fingerprint = fingerprint}));
-  OCTAVO_RETURN_IF_ERROR(Execute({options, *checkpoint, plan, folder, fingerprint}, progress));
-  OCTAVO_RETURN_IF_ERROR(folder.Publish());
+  const Run run{options, *checkpoint, plan, folder, fingerprint};
+  OCTAVO_RETURN_IF_ERROR(Execute(run, progress));
   plan.summary.seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  OCTAVO_RETURN_IF_ERROR(Approve(run, folder));
+  OCTAVO_RETURN_IF_ERROR(folder.Publish());
   return std::move(plan.summary);
 }
 

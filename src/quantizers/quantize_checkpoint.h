@@ -29,6 +29,9 @@ struct QuantizeOptions {
   bool overwrite = false;  // replace a non-empty output folder
   int threads = 0;         // 0: one per CPU
   const std::atomic<bool>* cancel = nullptr;  // polled between blocks of rows; may be null
+  // Judges the finished checkpoint in `folder` before OUTPUT appears, and may add files; may be null.
+  // false: the checkpoint is deleted. An error leaves OUTPUT.partial for `resume`.
+  std::function<Result<bool>(const std::string& folder, const struct QuantizeResult& result)> approve;
 };
 
 struct QuantizeResult {
@@ -56,8 +59,8 @@ using QuantizeProgress = std::function<void(uint64_t done, uint64_t total)>;
 // work happens in OUTPUT.partial, which is renamed when everything is on disk. After an interruption,
 // a crash or a full disk OUTPUT.partial stays, and a run with `resume` and the same options continues
 // to bit-identical output; a run without it starts anew.
-// Errors: InvalidArgument for options that make no sense; FailedPrecondition when the output exists
-// or the source is quantized already; kCancelled; what reading and writing report.
+// Errors: InvalidArgument for options that make no sense; FailedPrecondition when the output exists,
+// when it is not approved, or when the source is quantized already; kCancelled; what reading and writing report.
 Result<QuantizeResult> QuantizeCheckpoint(const QuantizeOptions& options,
                                           const QuantizeProgress& progress = nullptr);
 
