@@ -31,7 +31,8 @@ struct QuantizeOptions {
   const std::atomic<bool>* cancel = nullptr;  // polled between blocks of rows; may be null
   // Judges the finished checkpoint in `folder` before OUTPUT appears, and may add files; may be null.
   // false: the checkpoint is deleted. An error leaves OUTPUT.partial for `resume`.
-  std::function<Result<bool>(const std::string& folder, const struct QuantizeResult& result)> approve;
+  std::function<Result<bool>(const std::string& folder, const struct QuantizeResult& result)> approve =
+      nullptr;
 };
 
 struct QuantizeResult {

@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+// compare, and the certificate of quantize, end to end on a tiny random model.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "cli/testing.h"
+#include "engine/tiny_model.h"
+#include "quality/sha256.h"
+
+namespace octavo {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+class CompareCommandTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    root_ = model_.path() + "_out";
+    fs::create_directories(root_);
+    text_ = Write("text.txt", std::string(300, 'a') + "<script>alert(1)</script> & more of it, " +
+                                  std::string(200, 'b'));
+  }
+  void TearDown() override { fs::remove_all(root_); }
+
+  std::string Write(const std::string& name, const std::string& content) const {
+    const std::string path = root_ + "/" + name;
+    EXPECT_TRUE(WriteFileAtomically(path, content).ok());
+    return path;
+  }
+  Outcome Compare(const std::string& a, const std::string& b,
+                  std::vector<std::string> more = {}) const {
+    more.insert(more.begin(), {"compare", a, b, "--file", text_, "--window", "128", "--threads", "2"});
+    return RunOctavo(more);
+  }
+  // Quantizes to `name` in W4A16 with a certificate on the text.
+  Outcome Quantize(const std::string& name, std::vector<std::string> more = {}) const {
+    more.insert(more.begin(),
+                {"quantize", model_.path(), "--scheme", "W4A16", "-o", root_ + "/" + name,
+                 "--certificate", "--certificate-windows", "1", "--threads", "2"});
+    return RunOctavo(more);
+  }
+  Json ReadJson(const std::string& name) const {
+    auto json = ParseJsonFile(root_ + "/" + name);
+    EXPECT_TRUE(json.ok()) << json.status().ToString();
+    return json.ok() ? *std::move(json) : Json();
+  }
+
+  testing::TinyModel model_;
+  std::string root_;
+  std::string text_;
+};
+
+TEST_F(CompareCommandTest, AModelEqualsItself) {
+  const Outcome outcome = Compare(model_.path(), model_.path(), {"--json", "-"});
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  const Json json = ParseJson(outcome.out).value();
+  EXPECT_EQ(json["divergence"]["mean_kl"]["value"], 0.0);
+  EXPECT_EQ(json["divergence"]["top1_agreement"]["value"], 1.0);
+  EXPECT_EQ(json["divergence"]["positions"], 4 * 127);
+  EXPECT_EQ(json["perplexity"]["delta"]["value"], 0.0);
+}
+
+TEST_F(CompareCommandTest, PerplexityIsThatOfThePerplexityCommand) {
+  const Outcome compared = Compare(model_.path(), model_.path(), {"--quantization", "int8", "--json", "-"});
+  const Outcome alone = RunOctavo({"perplexity", model_.path(), "--quantization", "int8", "--file", text_,
+                                   "--window", "128", "--json", "-"});
+  ASSERT_EQ(compared.exit_code, 0) << compared.err;
+  ASSERT_EQ(alone.exit_code, 0) << alone.err;
+  // The same log-probabilities, added in another order.
+  EXPECT_NEAR(ParseJson(compared.out).value()["perplexity"]["other"]["value"].get<double>(),
+              ParseJson(alone.out).value()["perplexity"].get<double>(), 1e-9);
+}
+
+TEST_F(CompareCommandTest, WritesAPageThatRunsNothing) {
+  const std::string html = root_ + "/page.html";
+  const Outcome outcome = Compare(model_.path(), model_.path(),
+                                  {"--quantization", "w4a16", "--html", html, "--md", root_ + "/page.md"});
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_THAT(outcome.out, HasSubstr("KL divergence, mean"));
+  const std::string page = ReadFile(html).value();
+  EXPECT_THAT(page, Not(HasSubstr("<script")));
+  EXPECT_THAT(page, Not(HasSubstr("http://")));
+  EXPECT_THAT(page, Not(HasSubstr("https://")));
+  EXPECT_THAT(page, HasSubstr("<svg"));
+  EXPECT_THAT(page, HasSubstr("Worst tokens"));
+  EXPECT_THAT(ReadFile(root_ + "/page.md").value(), HasSubstr("| model.layers.1.mlp.down_proj | W4A16 |"));
+}
+
+TEST_F(CompareCommandTest, RefusesTextsWithoutAWindow) {
+  text_ = Write("empty.txt", "");
+  EXPECT_THAT(Compare(model_.path(), model_.path()).err, HasSubstr("0 tokens, want at least one window"));
+  text_ = Write("short.txt", "too short");
+  EXPECT_THAT(Compare(model_.path(), model_.path()).err, HasSubstr("9 tokens, want at least one window"));
+  text_ = root_ + "/nosuchfile";
+  EXPECT_THAT(Compare(model_.path(), model_.path()).err, HasSubstr("nosuchfile"));
+}
+
+TEST_F(CompareCommandTest, RefusesOtherVocabularies) {
+  const std::string other = root_ + "/other";
+  fs::copy(model_.path(), other);
+  Json tokenizer = ParseJsonFile(other + "/tokenizer.json").value();
+  tokenizer["added_tokens"][1]["content"] = "</t>";
+  ASSERT_TRUE(WriteFileAtomically(other + "/tokenizer.json", DumpJson(tokenizer)).ok());
+  const Outcome outcome = Compare(model_.path(), other);
+  EXPECT_EQ(outcome.exit_code, 1);
+  EXPECT_THAT(outcome.err, HasSubstr("token 257 is '</s>' in the first and '</t>' in the second"));
+}
+
+TEST_F(CompareCommandTest, CertificateLiesBesideTheCheckpoint) {
+  const Outcome outcome = Quantize("good");
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  const Json report = ReadJson("good/octavo_report.json");
+  EXPECT_EQ(report["recipe"]["scheme"], "W4A16");
+  EXPECT_EQ(report["other"]["path"], root_ + "/good");
+  EXPECT_EQ(report["text"]["name"], "built-in");
+  EXPECT_GT(report["divergence"]["mean_kl"]["value"], 0.0);
+  EXPECT_EQ(report["linears"].size(), 14u);
+  bool weights = false;
+  for (const Json& file : report["files"]) {
+    const std::string path = root_ + "/good/" + file["name"].get<std::string>();
+    EXPECT_EQ(file["sha256"], Sha256OfFile(path).value()) << path;
+    EXPECT_EQ(file["bytes"], fs::file_size(path));
+    weights |= file["name"] == "model.safetensors";
+  }
+  EXPECT_TRUE(weights);
+  EXPECT_TRUE(fs::exists(root_ + "/good/octavo_report.html"));
+  EXPECT_TRUE(fs::exists(root_ + "/good/octavo_report.md"));
+}
+
+TEST_F(CompareCommandTest, ABrokenLimitLeavesNoCheckpoint) {
+  const Outcome outcome = Quantize("bad", {"--max-kld", "1e-9"});
+  EXPECT_EQ(outcome.exit_code, 1);
+  EXPECT_THAT(outcome.err, HasSubstr("mean KL divergence is"));
+  EXPECT_FALSE(fs::exists(root_ + "/bad"));
+  EXPECT_FALSE(fs::exists(root_ + "/bad.partial"));
+  EXPECT_GT(ReadJson("bad.refused.json")["divergence"]["mean_kl"]["value"], 1e-9);
+  EXPECT_EQ(Quantize("bad", {"--max-ppl-increase", "1000"}).exit_code, 0);
+  EXPECT_TRUE(fs::exists(root_ + "/bad/config.json"));
+}
+
+TEST_F(CompareCommandTest, ARefusedRunKeepsTheOldCheckpoint) {
+  ASSERT_EQ(Quantize("kept").exit_code, 0);
+  const std::string before = Sha256OfFile(root_ + "/kept/model.safetensors").value();
+  EXPECT_EQ(Quantize("kept", {"--overwrite", "--group-size", "32", "--max-kld", "1e-9"}).exit_code, 1);
+  EXPECT_EQ(Sha256OfFile(root_ + "/kept/model.safetensors").value(), before);
+}
+
+TEST_F(CompareCommandTest, ATextThatCannotBeReadStopsBeforeTheWork) {
+  const Outcome outcome = Quantize("none", {"--certificate-file", root_ + "/nosuchfile"});
+  EXPECT_EQ(outcome.exit_code, 1);
+  EXPECT_THAT(outcome.err, HasSubstr("nosuchfile"));
+  EXPECT_FALSE(fs::exists(root_ + "/none.partial"));
+}
+
+}  // namespace
+}  // namespace octavo
