@@ -160,5 +160,19 @@ TEST_F(CompareCommandTest, ATextThatCannotBeReadStopsBeforeTheWork) {
   EXPECT_FALSE(fs::exists(root_ + "/none.partial"));
 }
 
+TEST_F(CompareCommandTest, ADryRunKnowsTheSizeAndWritesNothing) {
+  const Outcome dry = RunOctavo({"quantize", model_.path(), "--scheme", "W4A16", "--dry-run", "--json", "-"});
+  ASSERT_EQ(dry.exit_code, 0) << dry.err;
+  EXPECT_EQ(std::distance(fs::directory_iterator(root_), fs::directory_iterator()), 1);  // the text
+  const Json estimate = ParseJson(dry.out).value();
+  const Outcome real = Quantize("real", {"--json", root_ + "/real.json"});
+  ASSERT_EQ(real.exit_code, 0) << real.err;
+  EXPECT_EQ(estimate["output_bytes"], ReadJson("real.json")["output_bytes"]);
+  EXPECT_EQ(estimate["bits_per_weight"], ReadJson("real.json")["bits_per_weight"]);
+  EXPECT_GT(estimate["schemes"].size(), 5u);
+  EXPECT_EQ(RunOctavo({"quantize", model_.path(), "--scheme", "W4A16"}).exit_code, 2);
+  EXPECT_EQ(RunOctavo({"quantize", model_.path(), "--scheme", "X", "--dry-run"}).exit_code, 1);
+}
+
 }  // namespace
 }  // namespace octavo

@@ -13,6 +13,7 @@
 #include "cli/command.h"
 #include "cli/interrupt.h"
 #include "cli/progress_bar.h"
+#include "cli/quantize_dry_run.h"
 #include "cli/report.h"
 #include "schemes/scheme.h"
 
@@ -23,6 +24,7 @@ struct QuantizeCommandOptions {
   QuantizeOptions quantize;
   std::string algorithm = "rtn";
   CertificateOptions certificate;
+  bool dry_run = false;
   std::string json;
 };
 
@@ -79,6 +81,8 @@ Status AttachCertificate(QuantizeCommandOptions& options, std::optional<Certific
 }
 
 Status RunQuantize(QuantizeCommandOptions& options) {
+  if (options.dry_run) return DryRunQuantize(options.quantize, options.algorithm, options.json);
+  if (options.quantize.output.empty()) return UsageError("--output is required without --dry-run");
   const InterruptScope interrupt;
   options.quantize.cancel = &interrupt.flag();
   std::optional<Certificate> certificate;
@@ -116,7 +120,9 @@ CommandAction Configure(CLI::App& app) {
   QuantizeOptions& quantize = options->quantize;
   app.add_option("MODEL", quantize.model, "Hugging Face folder or GGUF file")->required();
   app.add_option("--scheme", quantize.scheme, "One of " + WritableSchemeNames())->required();
-  app.add_option("-o,--output", quantize.output, "Folder to create")->required();
+  app.add_option("-o,--output", quantize.output, "Folder to create");
+  app.add_flag("--dry-run", options->dry_run,
+               "Print size, memory and time of the result, and the size in other schemes; write nothing");
   app.add_option("--algorithm", options->algorithm, "How codes are chosen: rtn (round to nearest)")
       ->check(CLI::IsMember({"rtn"}))
       ->capture_default_str();
