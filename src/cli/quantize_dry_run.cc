@@ -30,11 +30,11 @@ Status DryRunQuantize(const QuantizeOptions& options, const std::string& algorit
   if (!JsonOnStdout(json)) {
     std::string out = fmt::format(
         "{} linear layers in {}, {:.2f} bits per weight, {} -> {}\n"
-        "{}{}, peak memory {}{}\n\n",
+        "{}computing {}, writing {}; peak memory {}{}\n\n",
         result.quantized_modules, result.scheme, result.bits_per_weight,
         FormatBytes(result.input_bytes), FormatBytes(result.output_bytes),
-        calibrated ? "rounding: " : "", estimate.seconds < 1 ? "under 1 s" : "at least " + FormatDuration(estimate.seconds),
-        FormatBytes(estimate.peak_memory_bytes),
+        calibrated ? "rounding: " : "", estimate.seconds < 1 ? "under 1 s" : "about " + FormatDuration(estimate.seconds),
+        FormatBytes(result.output_bytes), FormatBytes(estimate.peak_memory_bytes),
         calibrated ? "; " + algorithm + " needs its calibration on top" : "");
     for (const std::string& warning : result.warnings) out += fmt::format("warning: {}\n", warning);
     for (const SchemeSize& size : sizes) out += SizeRow(size, options, result.input_bytes);

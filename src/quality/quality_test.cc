@@ -195,6 +195,8 @@ TEST(ReportTextTest, TailsKeepWholeCharacters) {
   EXPECT_EQ(OneLineTail("xxé", 1), "…");
 }
 
+TEST(ReportTextTest, TokensShowTheirLineEnds) { EXPECT_EQ(VisibleToken("|\r\n\t"), "|⏎⇥"); }
+
 TEST(QualityLimitsTest, WhatIsNotFiniteKeepsNoLimit) {
   Json report = {{"divergence", {{"mean_kl", EstimateJson(0.02, 0)}}},
                  {"perplexity", {{"increase_percent", EstimateJson(3.0, 0)}}}};

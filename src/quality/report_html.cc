@@ -34,12 +34,13 @@ p{margin:0 0 10px}.soft,small{color:var(--soft)}small{font-size:.85rem}
 section,.card{background:var(--card);border:1px solid var(--line);border-radius:12px;padding:16px;min-width:0}
 .card b{display:block;font-size:1.55rem;line-height:1.25;font-variant-numeric:tabular-nums}
 .card span{color:var(--soft);font-size:.88rem}
-.wide{margin:14px 0}
+.wide{margin:14px 0}.eyebrow{color:var(--a);font-size:.8rem;font-weight:600;letter-spacing:.06em;text-transform:uppercase;margin:0 0 4px}
+@media(max-width:480px){.card:last-child:nth-child(odd){grid-column:1/-1}}
 .verdict{display:inline-block;border:1px solid currentColor;border-radius:99px;padding:1px 12px;font-size:.9rem;margin-top:8px}
 svg{display:block;width:100%;height:auto;margin-top:8px}
 .t{font:11px system-ui,sans-serif;fill:var(--soft);font-variant-numeric:tabular-nums}
 .l{font:12px system-ui,sans-serif;fill:var(--soft)}.m{font:11px system-ui,sans-serif;fill:var(--mark)}
-.grid line,line.grid{stroke:var(--line)}line.axis{stroke:var(--soft)}line.mark{stroke:var(--mark);stroke-dasharray:3 3}
+line.grid{stroke:var(--line)}line.axis{stroke:var(--soft)}line.mark{stroke:var(--mark);stroke-dasharray:3 3}
 .bar{fill:var(--a)}.s0,.s1{fill:none;stroke-width:1.8}.s0{stroke:var(--a)}.s1{stroke:var(--b)}.d0{fill:var(--a)}.d1{fill:var(--b)}
 .h0{fill:var(--h0)}.h1{fill:var(--h1)}.h2{fill:var(--h2)}.h3{fill:var(--h3)}.h4{fill:var(--h4)}.h5{fill:var(--h5)}.h6{fill:var(--h6)}.h7{fill:var(--h7)}.h8{fill:var(--h8)}.h9{fill:var(--h9)}.h10{fill:var(--h10)}.h11{fill:var(--h11)}
 .scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;font-size:.9rem}
@@ -85,7 +86,7 @@ std::string LastPart(const std::string& module) { return module.substr(module.rf
 
 std::string Header(const Json& report) {
   const Json& text = report["text"];
-  std::string out = fmt::format("<h1>{}</h1>\n<p class=\"soft\">measured against {} on {} tokens of {} "
+  std::string out = fmt::format("<p class=\"eyebrow\">Quality certificate</p><h1>{}</h1>\n<p class=\"soft\">measured against {} on {} tokens of {} "
                                 "text</p>\n",
                                 EscapeHtml(ModelName(report["other"])),
                                 EscapeHtml(ModelName(report["reference"])),
@@ -105,13 +106,16 @@ std::string Cards(const Json& report) {
   const Json& bits = report["other"]["bits_per_weight"];
   const double ratio = report["other"]["bytes"].get<double>() / report["reference"]["bytes"].get<double>();
   std::string out = "<div class=\"cards\">\n";
+  const auto error = [](const Json& estimate, double factor) {
+    return fmt::format("± {:.2g}", factor * NumberOr(estimate["standard_error"]));
+  };
   out += Card(FormatNumber(divergence["mean_kl"]["value"]),
-              fmt::format("mean KL divergence, nats; {}", FormatEstimate(divergence["mean_kl"])));
+              error(divergence["mean_kl"], 1) + " nats mean KL divergence");
   out += Card(fmt::format("{:.1f} %", 100 * NumberOr(divergence["top1_agreement"]["value"])),
-              fmt::format("same most likely token; {}",
-                          FormatEstimate(divergence["top1_agreement"], 100, " %")));
+              error(divergence["top1_agreement"], 100) + " % same most likely token");
   out += Card(fmt::format("{:+.2f} %", NumberOr(perplexity["increase_percent"]["value"])),
-              fmt::format("perplexity, {} to {}", FormatNumber(perplexity["reference"]["value"]),
+              fmt::format("{} % perplexity, {} to {}", error(perplexity["increase_percent"], 1),
+                          FormatNumber(perplexity["reference"]["value"]),
                           FormatNumber(perplexity["other"]["value"])));
   if (bits.is_number()) {
     out += Card(fmt::format("{:.2f}", bits.get<double>()),
@@ -218,7 +222,7 @@ std::string ActivationMaps(const Json& report) {
 
 std::string Said(const Json& row, const std::string& who) {
   return fmt::format("<code class=\"said\">{}</code> <small>{:.0f} %</small>",
-                     EscapeHtml(row[who + "_says"].get<std::string>()),
+                     EscapeHtml(VisibleToken(row[who + "_says"].get<std::string>())),
                      100 * NumberOr(row[who + "_probability"]));
 }
 
@@ -232,7 +236,7 @@ std::string WorstTokensTable(const Json& report) {
                        "class=\"said\">{}</code></td><td>{}</td><td>{}</td></tr>\n",
                        FormatNumber(row["kl"]),
                        EscapeHtml(OneLineTail(row["context"].get<std::string>(), 80)),
-                       EscapeHtml(row["next"].get<std::string>()), Said(row, "reference"),
+                       EscapeHtml(VisibleToken(row["next"].get<std::string>())), Said(row, "reference"),
                        Said(row, "other"));
   }
   return out + "</table></div></section>\n";

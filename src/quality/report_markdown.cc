@@ -25,7 +25,7 @@ std::string Cell(std::string_view text, size_t max_bytes) {
 }
 
 std::string Said(const Json& row, const std::string& who) {
-  return fmt::format("{} ({})", Cell(row[who + "_says"].get<std::string>(), 30),
+  return fmt::format("{} ({})", Cell(VisibleToken(row[who + "_says"].get<std::string>()), 30),
                      FormatNumber(row[who + "_probability"]));
 }
 
@@ -36,7 +36,7 @@ std::string WorstTokensTable(const Json& report) {
   for (const Json& row : report["worst_tokens"]) {
     out += fmt::format("| {} | {} | {} | {} | {} |\n", FormatNumber(row["kl"]),
                        Cell(row["context"].get<std::string>(), 60),
-                       Cell(row["next"].get<std::string>(), 30), Said(row, "reference"),
+                       Cell(VisibleToken(row["next"].get<std::string>()), 30), Said(row, "reference"),
                        Said(row, "other"));
   }
   return out;

@@ -75,6 +75,20 @@ std::string OneLineTail(std::string_view text, size_t max_bytes) {
   return "…" + line.substr(begin);
 }
 
+std::string VisibleToken(std::string_view token) {
+  std::string out;
+  for (const char c : token) {
+    if (c == '\n') {
+      out += "⏎";
+    } else if (c == '\t') {
+      out += "⇥";
+    } else if (c != '\r') {
+      out += c;
+    }
+  }
+  return out;
+}
+
 std::string RenderSummary(const Json& report) {
   std::string out;
   for (const auto& [label, value] : Headline(report)) {

@@ -26,4 +26,7 @@ std::vector<std::pair<std::string, std::string>> Headline(const Json& report);
 // "…the last words of a context", on one line, at most `max_bytes` and whole characters.
 std::string OneLineTail(std::string_view text, size_t max_bytes);
 
+// A token with its line ends and tabs as signs.
+std::string VisibleToken(std::string_view token);
+
 }  // namespace octavo

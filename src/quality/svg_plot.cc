@@ -155,7 +155,7 @@ std::string SvgHistogram(const std::vector<double>& edges, const std::vector<int
   if (edges.size() < 2 || counts.size() != edges.size() + 1) return "";
   constexpr double kHeight = 230;
   const auto most = static_cast<double>(*std::max_element(counts.begin(), counts.end()));
-  const Axis y{.low = 0, .high = std::max(1.0, most), .from = kHeight - kBottom, .to = kTop + 14};
+  const Axis y{.low = 0, .high = std::max(1.0, most), .from = kHeight - kBottom, .to = kTop + 42};
   // Half-open bins get the width of their neighbours.
   const double ratio = edges[1] / edges[0];
   const Axis x{.low = edges.front() / ratio, .high = edges.back() * ratio, .from = kLeft,
@@ -180,8 +180,8 @@ std::string SvgHistogram(const std::vector<double>& edges, const std::vector<int
     if (!(mark.x > 0) || !std::isfinite(mark.x)) continue;
     const double at = x.At(std::clamp(mark.x, x.low, x.high));
     out += Line(at, label_y + 3, at, y.from, "mark");
-    const bool left_half = at < kWidth / 2;
-    out += Text(at + (left_half ? 4 : -4), label_y + 10, left_half ? "start" : "end", mark.label, "m");
+    const bool rightward = at < kWidth - 90;
+    out += Text(at + (rightward ? 4 : -4), label_y + 10, rightward ? "start" : "end", mark.label, "m");
     label_y += 13;
   }
   out += Line(kLeft, y.from, kWidth - kRight, y.from, "axis");

@@ -78,8 +78,9 @@ Result<QuantizeEstimate> EstimateQuantize(const QuantizeOptions& options) {
   const PlannedTensor& largest = LargestModule(plan);
   const auto block = static_cast<uint64_t>(BlockRows(largest) * largest.source->cols());
   QuantizeEstimate estimate;
-  // Floats, their 16-bit originals, codes and packed pieces of a block: 4 + 2 + 1 + 1 bytes a weight.
-  estimate.peak_memory_bytes = PeakRssBytes() + static_cast<uint64_t>(threads) * block * 8;
+  // Floats, their 16-bit originals, codes and packed pieces of a block, 4 + 2 + 2 + 2 bytes a weight,
+  // and a block of what is copied.
+  estimate.peak_memory_bytes = PeakRssBytes() + static_cast<uint64_t>(threads) * block * 14;
   estimate.seconds = weights * seconds_per_weight / threads;
   estimate.summary = std::move(plan.summary);
   return estimate;
