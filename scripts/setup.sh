@@ -18,6 +18,7 @@ tools=(
 packages=(
   libboost1.81-dev
   libcli11-dev
+  libcurl4-openssl-dev
   libfmt-dev
   libgmock-dev
   libgtest-dev

@@ -10,7 +10,7 @@ import re
 import sys
 
 LEVEL = {
-    "base": 0, "tensor": 1, "io": 2, "tokenizer": 2, "kernels": 2, "schemes": 3, "layers": 4,
+    "base": 0, "tensor": 1, "io": 2, "hub": 2, "tokenizer": 2, "kernels": 2, "schemes": 3, "layers": 4,
     "models": 5, "metrics": 5, "quantizers": 6, "engine": 6, "quality": 6, "eval": 7, "server": 7, "cli": 8,
 }
 PUBLIC_ONLY = {"eval": {"base"}, "server": {"base"}}

@@ -14,20 +14,6 @@
 namespace octavo {
 namespace {
 
-class FileDescriptor {
- public:
-  explicit FileDescriptor(int fd) : fd_(fd) {}
-  FileDescriptor(const FileDescriptor&) = delete;
-  FileDescriptor& operator=(const FileDescriptor&) = delete;
-  ~FileDescriptor() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  int get() const { return fd_; }
-
- private:
-  int fd_;
-};
-
 Status WriteAll(int fd, std::string_view content, const std::string& path) {
   while (!content.empty()) {
     const ssize_t written = ::write(fd, content.data(), content.size());
@@ -53,6 +39,10 @@ Status WriteSpecialFile(const std::string& path, std::string_view content) {
 }
 
 }  // namespace
+
+void FileDescriptor::Close() {
+  if (fd_ >= 0) ::close(fd_);
+}
 
 Status ErrnoStatus(std::string_view path, std::string_view operation) {
   const int error = errno;

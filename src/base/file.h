@@ -1,14 +1,37 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whole-file reads and atomic writes.
+// Whole-file reads and atomic writes, and the owner of a file descriptor.
 #pragma once
 
 #include <cstddef>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "octavo/status.h"
 
 namespace octavo {
+
+// Owns a file descriptor; negative: none.
+class FileDescriptor {
+ public:
+  explicit FileDescriptor(int fd = -1) : fd_(fd) {}
+  ~FileDescriptor() { Close(); }
+  FileDescriptor(FileDescriptor&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  FileDescriptor& operator=(FileDescriptor&& other) noexcept {
+    if (this != &other) {
+      Close();
+      fd_ = std::exchange(other.fd_, -1);
+    }
+    return *this;
+  }
+
+  int get() const { return fd_; }
+
+ private:
+  void Close();
+
+  int fd_;
+};
 
 // Reads a regular file of at most `max_bytes`.
 Result<std::string> ReadFile(const std::string& path, size_t max_bytes = size_t{1} << 30);

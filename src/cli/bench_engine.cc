@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <random>
 
+#include "cli/hub_model.h"
 #include "cli/progress_bar.h"
 #include "cli/report.h"
 
@@ -15,7 +16,7 @@ void AddBenchEngineOptions(CLI::App& app, BenchEngineOptions& options) {
   const auto add = [&app](const char* flag, auto& target, const char* help) {
     app.add_option(flag, target, help)->capture_default_str();
   };
-  app.add_option("MODEL", e.model, "Model folder or GGUF file")->required();
+  app.add_option("MODEL", e.model, "Model folder, GGUF file or hub name ORG/NAME")->required();
   add("--input-len", options.input_len, "Prompt tokens per request");
   add("--output-len", options.output_len, "Generated tokens per choice");
   add("--n", options.n, "Choices per prompt");
@@ -38,6 +39,7 @@ void AddBenchEngineOptions(CLI::App& app, BenchEngineOptions& options) {
 
 Result<std::unique_ptr<LLM>> CreateBenchEngine(const BenchEngineOptions& options) {
   EngineOptions engine = options.engine;
+  OCTAVO_ASSIGN_OR_RETURN(engine.model, ResolveModel(engine.model));
   engine.enable_prefix_caching = !options.no_prefix_caching;
   if (engine.max_model_len == 0) engine.max_model_len = options.input_len + options.output_len;
   ProgressBar bar({.label = "load", .unit = ProgressBar::Unit::kBytes, .item_name = "bytes"});

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "cli/command.h"
+#include "cli/hub_model.h"
 #include "cli/model_options.h"
 #include "cli/report.h"
 #include "kernels/roofline.h"
@@ -217,6 +218,7 @@ std::string Markdown(const Json& report) {
 }
 
 Status RunBench(const BenchOptions& options) {
+  OCTAVO_ASSIGN_OR_RETURN(const std::string path, ResolveModel(options.model.model));
   OCTAVO_ASSIGN_OR_RETURN(const IsaLevel isa, ActiveIsa());
   ThreadPool pool(options.model.threads);
   const Roofline roofline = MeasureRoofline(pool);
@@ -226,7 +228,7 @@ Status RunBench(const BenchOptions& options) {
   load.lm_head_dtype = options.model.lm_head_dtype;
   const auto start = Clock::now();
   OCTAVO_ASSIGN_OR_RETURN(const std::shared_ptr<const Model> model,
-                          LoadModel(options.model.model, load, isa, pool));
+                          LoadModel(path, load, isa, pool));
   const double load_s = SecondsSince(start);
   Json report = {{"machine",
                   {{"cpu", CpuModelName()},

@@ -36,7 +36,7 @@ constexpr std::array<const char*, 5> kGroupNames = {
 constexpr const char* kFooter = R"(Start here:
   octavo generate MODEL -p "The capital of France is"
   octavo quantize MODEL --scheme W4A16 -o OUT
-MODEL is a Hugging Face folder (config.json and safetensors) or a GGUF file.
+MODEL is a Hugging Face folder (config.json and safetensors), a GGUF file, or ORG/NAME on the hub.
 `octavo COMMAND --help` explains one command.)";
 
 void PrintError(std::string_view message) { fmt::print(stderr, "octavo: error: {}\n", message); }

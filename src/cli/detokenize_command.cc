@@ -47,7 +47,7 @@ Status RunDetokenize(const DetokenizeOptions& options) {
 
 CommandAction Configure(CLI::App& app) {
   auto options = std::make_shared<DetokenizeOptions>();
-  app.add_option("MODEL", options->model, "Model folder, GGUF file or tokenizer.json")->required();
+  app.add_option("MODEL", options->model, "Model folder, GGUF file, tokenizer.json or hub name")->required();
   app.add_flag("--ids", options->ids,
                "Everything on standard input is an id; otherwise lines as `octavo tokenize` prints "
                "them, an id before the first tab");

@@ -9,6 +9,7 @@
 #include <mutex>
 #include <utility>
 
+#include "cli/hub_model.h"
 #include "cli/progress_bar.h"
 #include "cli/report.h"
 
@@ -57,7 +58,7 @@ void AddGenerationOptions(CLI::App& app, GenerationOptions& options) {
 
 Result<std::unique_ptr<LlmEngine>> CreateEngine(const GenerationOptions& options) {
   EngineOptions engine;
-  engine.model = options.model.model;
+  OCTAVO_ASSIGN_OR_RETURN(engine.model, ResolveModel(options.model.model));
   engine.dtype = options.model.dtype;
   engine.quantization = options.model.quantization;
   engine.lm_head_dtype = options.model.lm_head_dtype;

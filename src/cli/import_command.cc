@@ -3,6 +3,7 @@
 #include <memory>
 
 #include "cli/command.h"
+#include "cli/hub_model.h"
 #include "cli/interrupt.h"
 #include "cli/progress_bar.h"
 #include "quantizers/expand_gguf.h"
@@ -11,6 +12,7 @@ namespace octavo {
 namespace {
 
 Status RunImport(ExpandOptions& options) {
+  OCTAVO_ASSIGN_OR_RETURN(options.model, ResolveModel(options.model));
   const InterruptScope interrupt;
   options.cancel = &interrupt.flag();
   ProgressBar bar({.label = "import", .unit = ProgressBar::Unit::kBytes});
@@ -19,7 +21,7 @@ Status RunImport(ExpandOptions& options) {
 
 CommandAction Configure(CLI::App& app) {
   auto options = std::make_shared<ExpandOptions>();
-  app.add_option("MODEL", options->model, "GGUF file")->required();
+  app.add_option("MODEL", options->model, "GGUF file or hub name ORG/NAME:FILE.gguf")->required();
   app.add_option("-o,--output", options->output, "Folder to create")->required();
   app.add_flag("--overwrite", options->overwrite, "Replace an existing checkpoint");
   return [options] { return RunImport(*options); };

@@ -14,6 +14,7 @@
 
 #include "base/cpu_features.h"
 #include "cli/command.h"
+#include "cli/hub_model.h"
 #include "cli/report.h"
 #include "io/checkpoint.h"
 #include "io/hf_config.h"
@@ -257,7 +258,7 @@ Status InspectModel(const InspectOptions& options) {
 
 CommandAction Configure(CLI::App& app) {
   auto options = std::make_shared<InspectOptions>();
-  app.add_option("PATH", options->path, "Model folder, GGUF file or a single .safetensors file")
+  app.add_option("PATH", options->path, "Model folder, GGUF file, hub name or a single .safetensors file")
       ->required();
   app.add_flag("--tensors", options->tensors, "List every tensor");
   app.add_flag("--layers", options->layers, "List every linear layer instead of one per kind");
@@ -268,7 +269,8 @@ CommandAction Configure(CLI::App& app) {
                  "As if the model were loaded with this online scheme")
       ->type_name("SCHEME");
   AddJsonOption(app, options->json);
-  return [options] {
+  return [options]() -> Status {
+    OCTAVO_ASSIGN_OR_RETURN(options->path, ResolveModel(options->path));
     const bool file = options->path.ends_with(".safetensors");
     return file ? InspectSafetensors(*options) : InspectModel(*options);
   };

@@ -4,13 +4,14 @@
 
 #include <utility>
 
+#include "cli/hub_model.h"
 #include "cli/progress_bar.h"
 #include "models/load_model.h"
 
 namespace octavo {
 
 void AddModelOptions(CLI::App& app, ModelOptions& options) {
-  app.add_option("MODEL", options.model, "Hugging Face folder or GGUF file")->required();
+  app.add_option("MODEL", options.model, "Hugging Face folder, GGUF file or hub name ORG/NAME")->required();
   app.add_option("--dtype", options.dtype, "Type of unquantized arithmetic")
       ->check(CLI::IsMember({"float32", "bfloat16"}))
       ->capture_default_str();
@@ -25,6 +26,7 @@ void AddModelOptions(CLI::App& app, ModelOptions& options) {
 }
 
 Result<ScoringModel> LoadForScoring(const ModelOptions& options, int64_t max_tokens) {
+  OCTAVO_ASSIGN_OR_RETURN(const std::string path, ResolveModel(options.model));
   OCTAVO_ASSIGN_OR_RETURN(const IsaLevel isa, ActiveIsa());
   const bool f32 = options.dtype == "float32";
   ProgressBar bar({.label = "load", .unit = ProgressBar::Unit::kBytes});
@@ -37,7 +39,7 @@ Result<ScoringModel> LoadForScoring(const ModelOptions& options, int64_t max_tok
 
   ScoringModel result;
   result.pool = std::make_unique<ThreadPool>(options.threads);
-  OCTAVO_ASSIGN_OR_RETURN(auto model, LoadModel(options.model, load, isa, *result.pool));
+  OCTAVO_ASSIGN_OR_RETURN(auto model, LoadModel(path, load, isa, *result.pool));
   OCTAVO_ASSIGN_OR_RETURN(
       auto forcing, TeacherForcing::Create(std::move(model), max_tokens,
                                            f32 ? KvDType::kF32 : KvDType::kBf16, isa, *result.pool));

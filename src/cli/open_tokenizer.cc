@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <utility>
 
+#include "cli/hub_model.h"
 #include "io/gguf_reader.h"
 #include "models/gguf_vocabulary_reader.h"
 
@@ -21,7 +22,8 @@ Result<std::unique_ptr<Tokenizer>> OpenGguf(const std::string& path) {
 
 }  // namespace
 
-Result<std::unique_ptr<Tokenizer>> OpenTokenizer(const std::string& path) {
+Result<std::unique_ptr<Tokenizer>> OpenTokenizer(const std::string& model) {
+  OCTAVO_ASSIGN_OR_RETURN(const std::string path, ResolveModel(model));
   std::error_code error;
   if (std::filesystem::is_directory(path, error)) return Tokenizer::FromFile(path + "/tokenizer.json");
   if (!std::filesystem::exists(path, error)) return NotFound(path + ": no such file or folder");

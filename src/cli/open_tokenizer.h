@@ -10,8 +10,8 @@
 
 namespace octavo {
 
-// From a Hugging Face folder (its tokenizer.json), a tokenizer.json file, or a GGUF file's metadata.
-// Errors name the path and say what was looked for.
-Result<std::unique_ptr<Tokenizer>> OpenTokenizer(const std::string& path);
+// From a Hugging Face folder (its tokenizer.json), a tokenizer.json file, a GGUF file's metadata, or
+// a hub name (cli/hub_model.h). Errors name the path and say what was looked for.
+Result<std::unique_ptr<Tokenizer>> OpenTokenizer(const std::string& model);
 
 }  // namespace octavo

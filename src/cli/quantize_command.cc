@@ -11,6 +11,7 @@
 
 #include "cli/certificate.h"
 #include "cli/command.h"
+#include "cli/hub_model.h"
 #include "cli/interrupt.h"
 #include "cli/progress_bar.h"
 #include "cli/quantize_dry_run.h"
@@ -81,8 +82,11 @@ Status AttachCertificate(QuantizeCommandOptions& options, std::optional<Certific
 }
 
 Status RunQuantize(QuantizeCommandOptions& options) {
+  if (!options.dry_run && options.quantize.output.empty()) {
+    return UsageError("--output is required without --dry-run");
+  }
+  OCTAVO_ASSIGN_OR_RETURN(options.quantize.model, ResolveModel(options.quantize.model));
   if (options.dry_run) return DryRunQuantize(options.quantize, options.algorithm, options.json);
-  if (options.quantize.output.empty()) return UsageError("--output is required without --dry-run");
   const InterruptScope interrupt;
   options.quantize.cancel = &interrupt.flag();
   std::optional<Certificate> certificate;
@@ -118,7 +122,7 @@ Status RunQuantize(QuantizeCommandOptions& options) {
 CommandAction Configure(CLI::App& app) {
   auto options = std::make_shared<QuantizeCommandOptions>();
   QuantizeOptions& quantize = options->quantize;
-  app.add_option("MODEL", quantize.model, "Hugging Face folder or GGUF file")->required();
+  app.add_option("MODEL", quantize.model, "Hugging Face folder, GGUF file or hub name ORG/NAME")->required();
   app.add_option("--scheme", quantize.scheme, "One of " + WritableSchemeNames())->required();
   app.add_option("-o,--output", quantize.output, "Folder to create");
   app.add_flag("--dry-run", options->dry_run,

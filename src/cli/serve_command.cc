@@ -8,6 +8,7 @@
 #include <string>
 
 #include "cli/command.h"
+#include "cli/hub_model.h"
 #include "cli/interrupt.h"
 #include "cli/progress_bar.h"
 #include "cli/report.h"
@@ -62,6 +63,8 @@ Status RunServe(ServeFlags flags) {
   if (!resolved.ok()) return UsageError(resolved.message());
   if (flags.access_log) flags.server.api.access_log = &Log;
   WarnIfOpen(flags);
+  OCTAVO_ASSIGN_OR_RETURN(flags.engine.model, ResolveModel(flags.engine.model));
+  OCTAVO_ASSIGN_OR_RETURN(flags.engine.tokenizer, ResolveModel(flags.engine.tokenizer));
 
   const InterruptScope interrupt;
   std::string address;

@@ -48,7 +48,7 @@ class FlagAdder {
 
 void AddModelFlags(CLI::App& app, EngineOptions& engine) {
   FlagAdder flags(app, "Model");
-  app.add_option("model,--model", engine.model, "Hugging Face folder or GGUF file")
+  app.add_option("model,--model", engine.model, "Hugging Face folder, GGUF file or hub name ORG/NAME")
       ->required()
       ->envname("OCTAVO_MODEL")
       ->group("Model");

@@ -47,7 +47,7 @@ Status RunTokenize(const TokenizeOptions& options) {
 
 CommandAction Configure(CLI::App& app) {
   auto options = std::make_shared<TokenizeOptions>();
-  app.add_option("MODEL", options->model, "Model folder, GGUF file or tokenizer.json")->required();
+  app.add_option("MODEL", options->model, "Model folder, GGUF file, tokenizer.json or hub name")->required();
   app.add_flag("--no-special", options->no_special,
                "Do not add the special tokens (BOS, EOS) that the tokenizer puts around a text");
   CLI::Option* ids = app.add_flag("--ids", options->ids, "Print only ids, all on one line");
