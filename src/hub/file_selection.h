@@ -13,8 +13,8 @@ namespace octavo::hub {
 
 struct FileFilter {
   // Shell patterns over whole paths, where '*' also matches '/', as in Hugging Face's tools.
-  std::vector<std::string> include;  // empty: what the engine needs
-  std::vector<std::string> exclude;
+  std::vector<std::string> include = {};  // empty: what the engine needs
+  std::vector<std::string> exclude = {};
 };
 
 // Without include patterns and without name.file, what the engine reads from the top folder:

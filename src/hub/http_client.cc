@@ -4,7 +4,6 @@
 
 #include <curl/curl.h>
 #include <fmt/format.h>
-#include <signal.h>
 
 #include <algorithm>
 #include <array>
@@ -23,37 +22,6 @@ constexpr size_t kMaxHeaderBytes = size_t{16} << 10;
 constexpr double kFirstPauseSeconds = 0.5;
 constexpr double kLongestPauseSeconds = 60;
 constexpr auto kPollInterval = std::chrono::milliseconds(50);
-
-// Writing to a closed connection and growing a file beyond its limit end a process by signal unless
-// the signals are blocked; then they are errors like others. Signals that arrived meanwhile are
-// dropped, and the old mask returns with the scope's end.
-class SignalsAsErrors {
- public:
-  SignalsAsErrors() {
-    sigemptyset(&blocked_);
-    sigaddset(&blocked_, SIGPIPE);
-    sigaddset(&blocked_, SIGXFSZ);
-    sigpending(&pending_before_);
-    pthread_sigmask(SIG_BLOCK, &blocked_, &old_mask_);
-  }
-  ~SignalsAsErrors() {
-    sigset_t ours = blocked_;
-    for (const int signal : {SIGPIPE, SIGXFSZ}) {
-      if (sigismember(&pending_before_, signal) == 1) sigdelset(&ours, signal);
-    }
-    constexpr timespec kNow = {};
-    while (sigtimedwait(&ours, nullptr, &kNow) > 0) {
-    }
-    pthread_sigmask(SIG_SETMASK, &old_mask_, nullptr);
-  }
-  SignalsAsErrors(const SignalsAsErrors&) = delete;
-  SignalsAsErrors& operator=(const SignalsAsErrors&) = delete;
-
- private:
-  sigset_t blocked_;
-  sigset_t pending_before_;
-  sigset_t old_mask_;
-};
 
 std::string_view Trim(std::string_view text) {
   const size_t begin = text.find_first_not_of(" \t\r\n");
@@ -202,7 +170,6 @@ Status HttpClient::Prepare(const HttpRequest& request, Transfer& transfer) {
 Attempt HttpClient::Get(const HttpRequest& request, const Sink& sink, HttpReply& reply) {
   reply = {};
   if (handle_->easy == nullptr) return {ResourceExhausted("libcurl: no memory")};
-  const SignalsAsErrors signals;
   Transfer transfer{sink, reply, cancel_, Status::Ok(), false};
   Status prepared = Prepare(request, transfer);
   if (!prepared.ok()) return {std::move(prepared)};

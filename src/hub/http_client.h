@@ -37,13 +37,14 @@ struct HttpReply {
 
 // What one try came to.
 struct Attempt {
-  Status status;
+  Status status = {};
   bool retryable = false;    // a connection that broke, a busy server
   bool progressed = false;   // bytes arrived that need not be fetched again
   double retry_after_s = 0;  // what the server asked for
 };
 
-// One connection, kept open between requests to a host. Not thread-safe.
+// One connection, kept open between requests to a host. Not thread-safe. The caller keeps SIGPIPE
+// blocked (signals_as_errors.h).
 class HttpClient {
  public:
   // Takes `reply` before the first byte of a body of status 2xx, then the bytes. An error ends the

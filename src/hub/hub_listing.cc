@@ -4,6 +4,8 @@
 
 #include <fmt/format.h>
 
+#include <utility>
+
 #include "base/json.h"
 #include "hub/hub_name.h"
 
@@ -39,6 +41,14 @@ Status ParseContent(const Json& entry, RepoFile& file) {
   return Status::Ok();
 }
 
+Result<RepoFile> ParseFile(const Json& entry) {
+  RepoFile file;
+  OCTAVO_ASSIGN_OR_RETURN(file.path, GetString(entry, "path"));
+  OCTAVO_RETURN_IF_ERROR(CheckRelativePath(file.path));
+  OCTAVO_RETURN_IF_ERROR(ParseContent(entry, file).WithContext(file.path));
+  return file;
+}
+
 }  // namespace
 
 Result<std::string> ParseCommit(std::string_view json_text) {
@@ -54,18 +64,14 @@ Status ParseTreePage(std::string_view json_text, std::vector<RepoFile>& files) {
   OCTAVO_ASSIGN_OR_RETURN(const Json json, ParseAnswer(json_text));
   if (!json.is_array()) return DataLoss("the hub's list of files is no array");
   for (const Json& entry : json) {
-    const auto type = GetString(entry, "type");
-    if (!type.ok()) return DataLoss("the hub's list of files: " + type.status().message());
-    if (*type != "file") continue;
+    const Json* type = Find(entry, "type");
+    if (type != nullptr && *type == "directory") continue;
+    auto file = ParseFile(entry);
+    if (!file.ok()) return DataLoss("the hub's list of files: " + file.status().message());
     if (files.size() >= kMaxRepoFiles) {
       return ResourceExhausted(fmt::format("the repository has over {} files", kMaxRepoFiles));
     }
-    RepoFile file;
-    OCTAVO_ASSIGN_OR_RETURN(file.path, GetString(entry, "path"));
-    Status status = CheckRelativePath(file.path);
-    if (status.ok()) status = ParseContent(entry, file).WithContext(file.path);
-    if (!status.ok()) return DataLoss("the hub's list of files: " + status.message());
-    files.push_back(std::move(file));
+    files.push_back(std::move(file).value());
   }
   return Status::Ok();
 }

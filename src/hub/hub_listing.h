@@ -13,10 +13,10 @@ namespace octavo::hub {
 
 // One file of a commit. `hash` names its blob in the cache.
 struct RepoFile {
-  std::string path;    // relative; CheckRelativePath holds
-  uint64_t size = 0;   // bytes
-  bool large = false;  // hash is the SHA-256 of the content; else the SHA-1 that git gives its blob
-  std::string hash;    // 64 or 40 lower-case hexadecimal digits
+  std::string path = {};  // relative; CheckRelativePath holds
+  uint64_t size = 0;      // bytes
+  bool large = false;     // hash is the SHA-256 of the content; else the SHA-1 that git gives its blob
+  std::string hash = {};  // 64 or 40 lower-case hexadecimal digits
 };
 
 inline constexpr size_t kMaxListingBytes = size_t{32} << 20;  // of one answer

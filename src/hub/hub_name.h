@@ -12,9 +12,9 @@ namespace octavo::hub {
 inline constexpr std::string_view kDefaultRevision = "main";
 
 struct HubName {
-  std::string repository;                          // "ORG/NAME"
-  std::string revision{kDefaultRevision};          // branch, tag, "refs/pr/1" or commit
-  std::string file;                                // path inside the repository; empty: the model
+  std::string repository = {};             // "ORG/NAME"
+  std::string revision{kDefaultRevision};  // branch, tag, "refs/pr/1" or commit
+  std::string file = {};                   // path inside the repository; empty: the model
 
   std::string ToString() const;
 };

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "hub/hub_cache.h"
+#include "hub/signals_as_errors.h"
 
 namespace octavo::hub {
 namespace {
@@ -131,6 +132,7 @@ Result<Pulled> Pull(const HubName& name, const FileFilter& filter, const HubSett
     return FailedPrecondition(fmt::format(
         "{}: not fetched, OCTAVO_OFFLINE or HF_HUB_OFFLINE is set", name.ToString()));
   }
+  const SignalsAsErrors signals;
   Api api(name, settings, hooks);
   Pulled pulled;
   auto commit = api.ResolveCommit();
