@@ -35,6 +35,9 @@ Status NormalizeDType(Json& config) {
   }
   std::string name = value->get<std::string>();
   if (name.starts_with("torch.")) name.erase(0, 6);
+  if (name.find('.') != std::string::npos) {
+    return InvalidArgument(fmt::format("'dtype' is '{}', want a name such as bfloat16", name));
+  }
   config["torch_dtype"] = name;
   config["dtype"] = name;
   return Status::Ok();

@@ -88,7 +88,9 @@ class HubStandIn:
         self.cdn_running = 0
         self.cdn_most = 0  # most contents sent at the same time
         self.servers = [Server(HubHandler, self), Server(CdnHandler, self)]
-        self.url, self.cdn_url = (f"http://127.0.0.1:{server.server_port}" for server in self.servers)
+        # Two names, so that clients see two hosts.
+        self.url = f"http://127.0.0.1:{self.servers[0].server_port}"
+        self.cdn_url = f"http://localhost:{self.servers[1].server_port}"
         for server in self.servers:
             threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
 
