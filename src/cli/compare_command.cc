@@ -8,6 +8,7 @@
 
 #include "base/file.h"
 #include "cli/command.h"
+#include "cli/hub_model.h"
 #include "cli/interrupt.h"
 #include "cli/open_tokenizer.h"
 #include "cli/progress_bar.h"
@@ -34,8 +35,10 @@ struct CompareOptions {
 
 Result<CompareInput> MakeInput(const CompareOptions& options, const EvaluationText& text) {
   CompareInput input;
-  OCTAVO_ASSIGN_OR_RETURN(input.reference.checkpoint, Checkpoint::Open(options.reference));
-  OCTAVO_ASSIGN_OR_RETURN(input.other.checkpoint, Checkpoint::Open(options.other));
+  OCTAVO_ASSIGN_OR_RETURN(const std::string reference, ResolveModel(options.reference));
+  OCTAVO_ASSIGN_OR_RETURN(const std::string other, ResolveModel(options.other));
+  OCTAVO_ASSIGN_OR_RETURN(input.reference.checkpoint, Checkpoint::Open(reference));
+  OCTAVO_ASSIGN_OR_RETURN(input.other.checkpoint, Checkpoint::Open(other));
   const bool f32 = options.dtype == "float32";
   input.reference.load.dtype = f32 ? ComputeDType::kFloat32 : ComputeDType::kBfloat16;
   input.other.load = input.reference.load;
@@ -87,7 +90,7 @@ Status RunCompare(const CompareOptions& options) {
 
 CommandAction Configure(CLI::App& app) {
   auto options = std::make_shared<CompareOptions>();
-  app.add_option("A", options->reference, "The original: Hugging Face folder or GGUF file")->required();
+  app.add_option("A", options->reference, "The original: Hugging Face folder, GGUF file or hub name")->required();
   app.add_option("B", options->other, "The model to judge, with the same vocabulary")->required();
   app.add_option("--file", options->text.file, "Text to predict (UTF-8); default: a built-in one")
       ->type_name("TEXT");

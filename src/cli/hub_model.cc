@@ -38,8 +38,8 @@ Result<std::string> ResolveModel(const std::string& model) {
   if (pulled.ok()) return std::move(pulled->path);
   const Status& status = pulled.status();
   if (status.code() == StatusCode::kCancelled) return status;
-  return Status(status.code(), fmt::format("{}: no such file or folder, and as a hub name: {}", model,
-                                           status.message()));
+  return Status(status.code(), fmt::format("{}: no such file or folder, and as a hub name: {}",
+                                           model, status.message()));
 }
 
 }  // namespace octavo

@@ -50,8 +50,9 @@ class PartsDownload {
     HttpClient client(source_.timeout_s, hooks_.cancel);
     for (size_t part = next_++; part < ledger_.num_parts() && !stop_; part = next_++) {
       if (ledger_.complete(part)) continue;
-      Status status =
-          WithRetries(hooks_.cancel, [&] { return FetchRest(client, part); }).WithContext(file_.path);
+      Status status = WithRetries(hooks_.cancel, [&] {
+                        return FetchRest(client, part);
+                      }).WithContext(file_.path);
       if (status.ok()) continue;
       const std::lock_guard lock(mutex_);
       if (status_.ok()) status_ = std::move(status);
@@ -93,7 +94,8 @@ class PartsDownload {
     uint64_t bytes = 0;
     const auto parsed = std::from_chars(length.data(), length.data() + length.size(), bytes);
     if (parsed.ec == std::errc() && bytes != ledger_.size()) {
-      return DataLoss(fmt::format("the server sends {} bytes, want {} as listed", bytes, ledger_.size()));
+      return DataLoss(
+          fmt::format("the server sends {} bytes, want {} as listed", bytes, ledger_.size()));
     }
     if (!ranged) return Status::Ok();
     if (ledger_.num_parts() > 1) {
@@ -169,8 +171,8 @@ Status ExplainReply(const HttpReply& reply, const std::string& what, bool has_to
   // The hub says in headers of its own what its status means.
   const std::string_view code = reply.Header("x-error-code");
   std::string_view said = reply.Header("x-error-message");
-  const std::string message =
-      fmt::format("{}: status {}{}{}", what, reply.status, said.empty() ? "" : ": ", said.substr(0, 500));
+  const std::string message = fmt::format("{}: status {}{}{}", what, reply.status,
+                                          said.empty() ? "" : ": ", said.substr(0, 500));
   if (code == "GatedRepo" || (reply.status == 403 && code.empty())) {
     return FailedPrecondition(
         message + (has_token ? "; ask for access on the model's page, with the token's account"

@@ -7,9 +7,9 @@
 #include <functional>
 #include <string>
 
+#include "hub/http_client.h"
 #include "hub/hub_cache.h"
 #include "hub/hub_listing.h"
-#include "hub/http_client.h"
 #include "octavo/status.h"
 
 namespace octavo::hub {
@@ -34,9 +34,9 @@ inline constexpr int kConnections = 4;  // per file
 // for. Names the remedy where there is one: a token, access to a gated repository, the right name.
 Status ExplainReply(const HttpReply& reply, const std::string& what, bool has_token);
 
-// Fetches `file` into `cache` unless it is there. One process at a time fetches a blob; what another
-// one, or an interrupted run, left behind is used. A wrong checksum deletes the bytes; the second
-// one is DataLoss. The blob appears whole or not at all.
+// Fetches `file` into `cache` unless it is there. One process at a time fetches a blob; what
+// another one, or an interrupted run, left behind is used. A wrong checksum deletes the bytes; the
+// second one is DataLoss. The blob appears whole or not at all.
 Status DownloadBlob(const RepoCache& cache, const RepoFile& file, const BlobSource& source,
                     const DownloadHooks& hooks);
 

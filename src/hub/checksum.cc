@@ -39,7 +39,7 @@ Status HashContent(int fd, const std::string& path, EVP_MD_CTX* context) {
 }
 
 Result<std::string> HashOpen(int fd, const std::string& path, bool large) {
-  struct stat info {};
+  struct stat info{};
   if (::fstat(fd, &info) != 0) return ErrnoStatus(path, "stat");
   const std::unique_ptr<EVP_MD_CTX, Closer> context(EVP_MD_CTX_new());
   if (context == nullptr ||
@@ -72,7 +72,8 @@ Result<std::string> HashFile(const std::string& path, bool large) {
 Status VerifyFile(const std::string& path, const RepoFile& file) {
   OCTAVO_ASSIGN_OR_RETURN(const std::string hash, HashFile(path, file.large));
   if (hash == file.hash) return Status::Ok();
-  return DataLoss(fmt::format("{}: checksum {} of what arrived, want {}", file.path, hash, file.hash));
+  return DataLoss(
+      fmt::format("{}: checksum {} of what arrived, want {}", file.path, hash, file.hash));
 }
 
 }  // namespace octavo::hub

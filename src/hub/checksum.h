@@ -9,8 +9,8 @@
 
 namespace octavo::hub {
 
-// The hexadecimal SHA-256 of the file at `path`, or, for one that is not `large`, the SHA-1 that git
-// gives it ("blob SIZE\0" and the content).
+// The hexadecimal SHA-256 of the file at `path`, or, for one that is not `large`, the SHA-1 that
+// git gives it ("blob SIZE\0" and the content).
 Result<std::string> HashFile(const std::string& path, bool large);
 
 // OK when size and hash are `file`'s; DataLoss names both.

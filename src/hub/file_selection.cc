@@ -22,7 +22,7 @@ bool EndsWithAny(std::string_view path, const std::array<std::string_view, kCoun
 }
 
 bool IsPickle(std::string_view path) {
-  constexpr std::array<std::string_view, 6> kEndings = {".bin", ".pt",  ".pth",
+  constexpr std::array<std::string_view, 6> kEndings = {".bin",  ".pt",  ".pth",
                                                         ".ckpt", ".pkl", ".pickle"};
   return EndsWithAny(path, kEndings);
 }
@@ -42,7 +42,8 @@ bool IsNeeded(std::string_view path) {
                                                         ".tiktoken", ".jinja"};
   constexpr std::array<std::string_view, 2> kNames = {"vocab.txt", "merges.txt"};
   if (path.find('/') != std::string_view::npos) return false;
-  return EndsWithAny(path, kEndings) || std::find(kNames.begin(), kNames.end(), path) != kNames.end();
+  return EndsWithAny(path, kEndings) ||
+         std::find(kNames.begin(), kNames.end(), path) != kNames.end();
 }
 
 bool MatchesAny(const std::string& path, const std::vector<std::string>& patterns) {
@@ -67,21 +68,22 @@ std::string ListSome(const std::vector<RepoFile>& files, bool (*wanted)(std::str
 Status NothingFor(const std::vector<RepoFile>& files, const HubName& name) {
   if (!name.file.empty()) {
     if (IsPickle(name.file)) {
-      return InvalidArgument(fmt::format("{}: a pickle can run code and is never fetched",
-                                         name.ToString()));
+      return InvalidArgument(
+          fmt::format("{}: a pickle can run code and is never fetched", name.ToString()));
     }
     return NotFound(fmt::format("{}: the repository has no such file; it has {}", name.ToString(),
                                 ListSome(files, +[](std::string_view) { return true; })));
   }
   const auto is_gguf = +[](std::string_view path) { return path.ends_with(".gguf"); };
   if (const std::string ggufs = ListSome(files, is_gguf); !ggufs.empty()) {
-    return NotFound(fmt::format("{}: has GGUF files, name one of them, as in {}:FILE.gguf; it has {}",
-                                name.ToString(), name.repository, ggufs));
+    return NotFound(
+        fmt::format("{}: has GGUF files, name one of them, as in {}:FILE.gguf; it has {}",
+                    name.ToString(), name.repository, ggufs));
   }
   if (const std::string pickles = ListSome(files, &IsPickle); !pickles.empty()) {
-    return NotFound(fmt::format(
-        "{}: has no safetensors; its pickles ({}) can run code and are never read", name.ToString(),
-        pickles));
+    return NotFound(
+        fmt::format("{}: has no safetensors; its pickles ({}) can run code and are never read",
+                    name.ToString(), pickles));
   }
   return NotFound(fmt::format("{}: has no safetensors and no GGUF file", name.ToString()));
 }

@@ -26,9 +26,10 @@ std::vector<std::string> Select(const std::vector<RepoFile>& files, const FileFi
 }
 
 TEST(FileSelectionTest, TakesWhatTheEngineReadsWeightsLast) {
-  EXPECT_THAT(Select(Files({"model.safetensors", ".gitattributes", "config.json", "tokenizer.model",
-                            "merges.txt", "notes.txt", "model.bin", "sub/x.json", "t.jinja"})),
-              ElementsAre("config.json", "tokenizer.model", "merges.txt", "t.jinja", "model.safetensors"));
+  EXPECT_THAT(
+      Select(Files({"model.safetensors", ".gitattributes", "config.json", "tokenizer.model",
+                    "merges.txt", "notes.txt", "model.bin", "sub/x.json", "t.jinja"})),
+      ElementsAre("config.json", "tokenizer.model", "merges.txt", "t.jinja", "model.safetensors"));
 }
 
 TEST(FileSelectionTest, LeavesOutTheConsolidatedCopyOnly) {
@@ -46,7 +47,8 @@ TEST(FileSelectionTest, PatternsMatchWholePathsAndFolders) {
 }
 
 TEST(FileSelectionTest, SaysWhatThereIsInstead) {
-  EXPECT_THAT(Select(Files({"x.gguf", "config.json"})), ElementsAre(HasSubstr("a/b:FILE.gguf; it has x.gguf")));
+  EXPECT_THAT(Select(Files({"x.gguf", "config.json"})),
+              ElementsAre(HasSubstr("a/b:FILE.gguf; it has x.gguf")));
   EXPECT_THAT(Select(Files({"m.bin", "config.json"})), ElementsAre(HasSubstr("never read")));
   EXPECT_THAT(Select(Files({"config.json"})), ElementsAre(HasSubstr("no safetensors and no GGUF")));
   EXPECT_THAT(Select(Files({"m.bin"}), {}, "m.bin"), ElementsAre(HasSubstr("never fetched")));

@@ -33,11 +33,17 @@ bool IsBusy(long status) { return status == 408 || status == 429 || status >= 50
 
 // Errors of the way, which another try may not meet.
 bool IsRetryable(CURLcode code) {
-  constexpr std::array kCodes = {
-      CURLE_COULDNT_RESOLVE_HOST, CURLE_COULDNT_RESOLVE_PROXY, CURLE_COULDNT_CONNECT,
-      CURLE_PARTIAL_FILE,         CURLE_OPERATION_TIMEDOUT,    CURLE_GOT_NOTHING,
-      CURLE_SEND_ERROR,           CURLE_RECV_ERROR,            CURLE_HTTP2,
-      CURLE_HTTP2_STREAM,         CURLE_SSL_CONNECT_ERROR};
+  constexpr std::array kCodes = {CURLE_COULDNT_RESOLVE_HOST,
+                                 CURLE_COULDNT_RESOLVE_PROXY,
+                                 CURLE_COULDNT_CONNECT,
+                                 CURLE_PARTIAL_FILE,
+                                 CURLE_OPERATION_TIMEDOUT,
+                                 CURLE_GOT_NOTHING,
+                                 CURLE_SEND_ERROR,
+                                 CURLE_RECV_ERROR,
+                                 CURLE_HTTP2,
+                                 CURLE_HTTP2_STREAM,
+                                 CURLE_SSL_CONNECT_ERROR};
   return std::find(kCodes.begin(), kCodes.end(), code) != kCodes.end();
 }
 
@@ -84,9 +90,9 @@ struct HttpClient::Transfer {
       const size_t blank = std::min(line.find(' '), line.size() - 1);
       transfer.reply.status = 0;
       std::from_chars(line.data() + blank + 1, line.data() + line.size(), transfer.reply.status);
-    } else if (const size_t colon = line.find(':');
-               colon != std::string_view::npos && headers.size() < kMaxHeaders &&
-               line.size() <= kMaxHeaderBytes) {
+    } else if (const size_t colon = line.find(':'); colon != std::string_view::npos &&
+                                                    headers.size() < kMaxHeaders &&
+                                                    line.size() <= kMaxHeaderBytes) {
       std::string name(line.substr(0, colon));
       std::transform(name.begin(), name.end(), name.begin(),
                      [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
@@ -156,7 +162,7 @@ Status HttpClient::Prepare(const HttpRequest& request, Transfer& transfer) {
   if (request.range) {
     set(CURLOPT_RANGE, fmt::format("{}-{}", request.range->begin, request.range->end - 1).c_str());
   }
-  // The names that curl's and OpenSSL's own programs use for further certificates.
+  // The names that curl's and OpenSSL's own programs use for certificates to trust.
   for (const char* name : {"CURL_CA_BUNDLE", "SSL_CERT_FILE"}) {
     const char* bundle = std::getenv(name);
     if (bundle == nullptr || *bundle == '\0') continue;

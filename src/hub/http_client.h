@@ -54,7 +54,8 @@ class HttpClient {
     std::function<Status(std::string_view bytes)> write;
   };
 
-  // `cancel` may be null; it is polled during transfers. `timeout_s`: to connect, and without a byte.
+  // `cancel` may be null; it is polled during transfers. `timeout_s`: to connect, and without a
+  // byte.
   HttpClient(int timeout_s, const std::atomic<bool>* cancel);
   ~HttpClient();
   HttpClient(const HttpClient&) = delete;

@@ -37,8 +37,8 @@ Status MakeFolders(const std::string& path) {
 
 // Whether `fd` is still the file at `path`: its former holder may have removed it.
 bool IsSameFile(int fd, const std::string& path) {
-  struct stat held {};
-  struct stat named {};
+  struct stat held{};
+  struct stat named{};
   return ::fstat(fd, &held) == 0 && ::stat(path.c_str(), &named) == 0 &&
          held.st_ino == named.st_ino && held.st_dev == named.st_dev;
 }
@@ -95,7 +95,7 @@ Status RepoCache::Create() const {
 }
 
 bool RepoCache::HasBlob(const RepoFile& file) const {
-  struct stat info {};
+  struct stat info{};
   return ::stat(BlobPath(file.hash).c_str(), &info) == 0 && S_ISREG(info.st_mode) &&
          static_cast<uint64_t>(info.st_size) == file.size;
 }

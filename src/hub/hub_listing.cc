@@ -22,7 +22,8 @@ Result<Json> ParseAnswer(std::string_view text) {
 }
 
 bool IsHash(std::string_view text, size_t digits) {
-  return text.size() == digits && text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
+  return text.size() == digits &&
+         text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
 }
 
 // The size and the checksum, from "lfs" where the entry has one (its own "oid" is the pointer's).

@@ -15,7 +15,7 @@ namespace octavo::hub {
 struct RepoFile {
   std::string path = {};  // relative; CheckRelativePath holds
   uint64_t size = 0;      // bytes
-  bool large = false;     // hash is the SHA-256 of the content; else the SHA-1 that git gives its blob
+  bool large = false;  // hash is the SHA-256 of the content; else the SHA-1 that git gives its blob
   std::string hash = {};  // 64 or 40 lower-case hexadecimal digits
 };
 

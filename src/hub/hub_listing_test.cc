@@ -13,12 +13,14 @@ const std::string kSha256(64, 'b');
 
 TEST(HubListingTest, TakesSizeAndHashFromLfsWhereThereIsOne) {
   std::vector<RepoFile> files;
-  const Status status = ParseTreePage(
-      R"([{"type":"directory","oid":"x","size":0,"path":"sub"},)"
-      R"({"type":"file","oid":")" + kSha1 + R"(","size":5,"path":"sub/a.json"},)"
-      R"({"type":"file","oid":")" + kSha1 + R"(","size":134,"path":"w","lfs":{"oid":")" + kSha256 +
-      R"(","size":700,"pointerSize":134}}])",
-      files);
+  const Status status = ParseTreePage(R"([{"type":"directory","oid":"x","size":0,"path":"sub"},)"
+                                      R"({"type":"file","oid":")" +
+                                          kSha1 +
+                                          R"(","size":5,"path":"sub/a.json"},)"
+                                          R"({"type":"file","oid":")" +
+                                          kSha1 + R"(","size":134,"path":"w","lfs":{"oid":")" +
+                                          kSha256 + R"(","size":700,"pointerSize":134}}])",
+                                      files);
   ASSERT_TRUE(status.ok()) << status.ToString();
   ASSERT_EQ(files.size(), 2u);
   EXPECT_EQ(files[0].path, "sub/a.json");
@@ -31,7 +33,8 @@ TEST(HubListingTest, TakesSizeAndHashFromLfsWhereThereIsOne) {
 
 TEST(HubListingTest, WantsACommit) {
   EXPECT_EQ(*ParseCommit(R"({"sha":")" + kSha1 + "\"}"), kSha1);
-  for (const char* text : {"", "[]", "{}", R"({"sha":1})", R"({"sha":"main"})", R"({"sha":"../x"})"}) {
+  for (const char* text :
+       {"", "[]", "{}", R"({"sha":1})", R"({"sha":"main"})", R"({"sha":"../x"})"}) {
     EXPECT_EQ(ParseCommit(text).status().code(), StatusCode::kDataLoss) << text;
   }
 }
@@ -51,16 +54,20 @@ TEST(HttpClientTest, EscapesPaths) {
 
 TEST(HttpClientTest, RepeatsWhatMayPassAndNothingElse) {
   int calls = 0;
-  EXPECT_FALSE(WithRetries(nullptr, [&] { return ++calls, Attempt{.status = IoError("no")}; }).ok());
+  EXPECT_FALSE(
+      WithRetries(nullptr, [&] { return ++calls, Attempt{.status = IoError("no")}; }).ok());
   EXPECT_EQ(calls, 1);
   calls = 0;
   EXPECT_TRUE(WithRetries(nullptr, [&] {
-                return ++calls == 2 ? Attempt{} : Attempt{.status = IoError("busy"), .retryable = true};
+                return ++calls == 2 ? Attempt{}
+                                    : Attempt{.status = IoError("busy"), .retryable = true};
               }).ok());
   EXPECT_EQ(calls, 2);
   const std::atomic<bool> cancel = true;
-  EXPECT_EQ(WithRetries(&cancel, [] { return Attempt{.status = IoError("busy"), .retryable = true}; }).code(),
-            StatusCode::kCancelled);
+  EXPECT_EQ(
+      WithRetries(&cancel, [] { return Attempt{.status = IoError("busy"), .retryable = true}; })
+          .code(),
+      StatusCode::kCancelled);
 }
 
 }  // namespace

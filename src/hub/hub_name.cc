@@ -31,7 +31,8 @@ bool IsNamePart(std::string_view part) {
 // Input that is shown in an error, short and printable.
 std::string Quote(std::string_view text) {
   std::string shown(text.substr(0, 120));
-  std::replace_if(shown.begin(), shown.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; }, '?');
+  std::replace_if(
+      shown.begin(), shown.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; }, '?');
   return "'" + shown + "'";
 }
 
@@ -71,7 +72,8 @@ Result<HubName> ParseHubName(std::string_view text) {
 bool LooksLikeHubName(std::string_view text) {
   const auto name = ParseHubName(text);
   if (!name.ok()) return false;
-  constexpr std::array<std::string_view, 4> kFileEndings = {".gguf", ".json", ".safetensors", ".txt"};
+  constexpr std::array<std::string_view, 4> kFileEndings = {".gguf", ".json", ".safetensors",
+                                                            ".txt"};
   return std::none_of(kFileEndings.begin(), kFileEndings.end(),
                       [&](std::string_view end) { return name->repository.ends_with(end); });
 }

@@ -18,9 +18,10 @@ TEST(HubNameTest, ReadsAllParts) {
 }
 
 TEST(HubNameTest, RefusesWhatIsNoSafePath) {
-  for (const char* text : {"", "a", "a/", "/b", "a/b/c", "../b", "a/..", ".a/b", "a/b-", "a--x/b", "a/b..c",
-                           "a b/c", "a/b@", "a/b@/x", "a/b@x/../y", "a/b:", "a/b:/x", "a/b:x/", "a/b:..",
-                           "a/b:x\\y", "a/b:x\ny"}) {
+  for (const char* text :
+       {"",           "a",    "a/",     "/b",     "a/b/c",  "../b",     "a/..",
+        ".a/b",       "a/b-", "a--x/b", "a/b..c", "a b/c",  "a/b@",     "a/b@/x",
+        "a/b@x/../y", "a/b:", "a/b:/x", "a/b:x/", "a/b:..", "a/b:x\\y", "a/b:x\ny"}) {
     EXPECT_FALSE(ParseHubName(text).ok()) << text;
   }
 }

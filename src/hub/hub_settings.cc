@@ -58,7 +58,8 @@ std::string FindToken() {
   if (!token.empty()) return std::string(Trim(token));
   if (IsTrue("HF_HUB_DISABLE_IMPLICIT_TOKEN")) return "";
   const std::string path = FirstOf({"HF_TOKEN_PATH"});
-  const auto file = ReadFile(path.empty() ? HubHome() + "/token" : ExpandHome(path), kMaxTokenBytes);
+  const auto file =
+      ReadFile(path.empty() ? HubHome() + "/token" : ExpandHome(path), kMaxTokenBytes);
   return file.ok() ? std::string(Trim(*file)) : "";
 }
 

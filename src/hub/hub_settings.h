@@ -14,7 +14,7 @@ struct HubSettings {
   std::string cache_dir;  // holds models--ORG--NAME folders
   std::string token;      // may be empty
   bool offline = false;
-  int timeout_s = 30;     // without a byte, until a connection counts as dead
+  int timeout_s = 30;  // without a byte, until a connection counts as dead
 
   // endpoint   OCTAVO_HUB_URL, HF_ENDPOINT, else the public hub
   // cache_dir  HF_HUB_CACHE, HUGGINGFACE_HUB_CACHE, else hub/ in HF_HOME, else in huggingface/ of

@@ -25,7 +25,8 @@ Status WriteError(const std::string& path) {
   const bool full = errno == ENOSPC || errno == EDQUOT || errno == EFBIG;
   const Status status = ErrnoStatus(path, "write");
   if (!full) return status;
-  return ResourceExhausted(status.message() + "; what has arrived is kept, the next pull goes on from there");
+  return ResourceExhausted(status.message() +
+                           "; what has arrived is kept, the next pull goes on from there");
 }
 
 Status WriteAt(int fd, std::string_view bytes, uint64_t offset, const std::string& path) {
@@ -87,7 +88,7 @@ bool PartLedger::ReadNote() {
     if (done_[part] > part_size(part)) return false;
     if (done_[part] > 0) end = begin(part) + done_[part];
   }
-  struct stat info {};
+  struct stat info{};
   return ::fstat(file_.get(), &info) == 0 && static_cast<uint64_t>(info.st_size) >= end;
 }
 

@@ -20,8 +20,8 @@ namespace octavo::hub {
 // written from different threads.
 class PartLedger {
  public:
-  // Opens or starts PATH of `size` > 0 bytes; an existing one goes on if its note fits. Reserves the
-  // space: ResourceExhausted when the disk has less.
+  // Opens or starts PATH of `size` > 0 bytes; an existing one goes on if its note fits. Reserves
+  // the space: ResourceExhausted when the disk has less.
   static Result<std::unique_ptr<PartLedger>> Open(const std::string& path, uint64_t size,
                                                   uint64_t part_bytes);
 

@@ -16,7 +16,8 @@ namespace fs = std::filesystem;
 class PartLedgerTest : public testing::Test {
  protected:
   void SetUp() override {
-    folder_ = fs::path(testing::TempDir()) / testing::UnitTest::GetInstance()->current_test_info()->name();
+    folder_ = fs::path(testing::TempDir()) /
+              testing::UnitTest::GetInstance()->current_test_info()->name();
     fs::remove_all(folder_);
     fs::create_directories(folder_);
     path_ = folder_ / "partial";
@@ -84,7 +85,8 @@ TEST_F(PartLedgerTest, HashesAsGitAndLfsDo) {
   std::ofstream(path_) << "hello\n";
   // `printf 'hello\n' | git hash-object --stdin` and `printf 'hello\n' | sha256sum`.
   EXPECT_EQ(*HashFile(path_, false), "ce013625030ba8dba906f756967f9e9ca394464a");
-  EXPECT_EQ(*HashFile(path_, true), "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03");
+  EXPECT_EQ(*HashFile(path_, true),
+            "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03");
   EXPECT_TRUE(VerifyFile(path_, {.path = "x", .hash = *HashFile(path_, false)}).ok());
   EXPECT_EQ(VerifyFile(path_, {.path = "x", .hash = "0"}).code(), StatusCode::kDataLoss);
 }

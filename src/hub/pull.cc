@@ -23,7 +23,10 @@ constexpr int kMaxTreePages = 1000;
 class Api {
  public:
   Api(const HubName& name, const HubSettings& settings, const PullHooks& hooks)
-      : name_(name), settings_(settings), cancel_(hooks.cancel), client_(settings.timeout_s, cancel_) {}
+      : name_(name),
+        settings_(settings),
+        cancel_(hooks.cancel),
+        client_(settings.timeout_s, cancel_) {}
 
   Result<std::string> ResolveCommit() {
     HttpReply reply;
@@ -79,12 +82,13 @@ class Api {
 };
 
 // What partial files of the selection already hold counts as space that is taken.
-Status CheckSpace(const RepoCache& cache, uint64_t missing_bytes, const std::vector<RepoFile>& files) {
-  struct statvfs info {};
+Status CheckSpace(const RepoCache& cache, uint64_t missing_bytes,
+                  const std::vector<RepoFile>& files) {
+  struct statvfs info{};
   if (::statvfs(cache.folder().c_str(), &info) != 0) return Status::Ok();
   uint64_t available = static_cast<uint64_t>(info.f_bavail) * info.f_frsize;
   for (const RepoFile& file : files) {
-    struct stat partial {};
+    struct stat partial{};
     const std::string path = cache.BlobPath(file.hash) + ".octavo-incomplete";
     if (::stat(path.c_str(), &partial) == 0) {
       available += static_cast<uint64_t>(partial.st_blocks) * 512;
@@ -129,8 +133,8 @@ Status FetchFiles(const RepoCache& cache, const HubName& name, const std::vector
 Result<Pulled> Pull(const HubName& name, const FileFilter& filter, const HubSettings& settings,
                     const PullHooks& hooks) {
   if (settings.offline) {
-    return FailedPrecondition(fmt::format(
-        "{}: not fetched, OCTAVO_OFFLINE or HF_HUB_OFFLINE is set", name.ToString()));
+    return FailedPrecondition(
+        fmt::format("{}: not fetched, OCTAVO_OFFLINE or HF_HUB_OFFLINE is set", name.ToString()));
   }
   const SignalsAsErrors signals;
   Api api(name, settings, hooks);

@@ -30,8 +30,8 @@ struct Pulled {
 
 // Brings the selected files of `name` into the cache and links them in the snapshot of the commit
 // that the revision names now. The ref is written last: until then the revision names the snapshot
-// it named before. Interrupted or failed, the next call goes on. Errors say what is wrong and what to
-// do: no such model or revision, no access, no space, no network, offline.
+// it named before. Interrupted or failed, the next call goes on. Errors say what is wrong and what
+// to do: no such model or revision, no access, no space, no network, offline.
 Result<Pulled> Pull(const HubName& name, const FileFilter& filter, const HubSettings& settings,
                     const PullHooks& hooks);
 

@@ -6,9 +6,10 @@
 
 namespace octavo::hub {
 
-// Writing to a closed connection (SIGPIPE) and growing a file beyond the process's limit (SIGXFSZ) end
-// a process unless the signals are blocked; then they are errors like others. For the calling thread
-// and those it starts; the scope's end drops what arrived meanwhile and restores the old mask.
+// Writing to a closed connection (SIGPIPE) and growing a file beyond the process's limit (SIGXFSZ)
+// end a process unless the signals are blocked; then they are errors like others. For the calling
+// thread and those it starts; the scope's end drops what arrived meanwhile and restores the old
+// mask.
 class SignalsAsErrors {
  public:
   SignalsAsErrors();

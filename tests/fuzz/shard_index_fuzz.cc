@@ -22,8 +22,8 @@ void WriteText(const fs::path& path, std::string_view text) {
 }
 
 std::string ShardOf(std::string_view tensor) {
-  const std::string header = "{\"" + std::string(tensor) +
-                             R"(":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})";
+  const std::string header =
+      "{\"" + std::string(tensor) + R"(":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})";
   std::string length(8, '\0');
   length[0] = static_cast<char>(header.size());
   return length + header + std::string(4, '\0');

@@ -33,16 +33,25 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   StructuredOutput request;
   request.compact_whitespace = data[0] % 8 < 4;
   switch (data[0] % 4) {
-    case 0: request.kind = Kind::kRegex; break;
-    case 1: request.kind = Kind::kJsonSchema; break;
-    case 2: request.kind = Kind::kGrammar; break;
-    default: request.kind = Kind::kChoice; request.choices = {std::string(text), "other"};
+    case 0:
+      request.kind = Kind::kRegex;
+      break;
+    case 1:
+      request.kind = Kind::kJsonSchema;
+      break;
+    case 2:
+      request.kind = Kind::kGrammar;
+      break;
+    default:
+      request.kind = Kind::kChoice;
+      request.choices = {std::string(text), "other"};
   }
   if (request.kind != Kind::kChoice) request.spec = text;
   auto grammar = CompileStructuredOutput(request);
   if (!grammar.ok()) return 0;
   GrammarAutomaton automaton(std::make_shared<const Grammar>(std::move(grammar).value()));
-  Walk(automaton, R"({"name": "a\u0041b", "list": [1, -2.5e3, true, null], "x": {}} aaaa 1999-12-31)");
+  Walk(automaton,
+       R"({"name": "a\u0041b", "list": [1, -2.5e3, true, null], "x": {}} aaaa 1999-12-31)");
   Walk(automaton, text.substr(0, 200));
   return 0;
 }
