@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <fstream>
 #include <string>
 #include <vector>
 
@@ -11,6 +12,7 @@
 #include "base/json.h"
 #include "cli/testing.h"
 #include "engine/tiny_model.h"
+#include "io/checkpoint.h"
 #include "quality/sha256.h"
 
 namespace octavo {
@@ -172,6 +174,32 @@ TEST_F(CompareCommandTest, ADryRunKnowsTheSizeAndWritesNothing) {
   EXPECT_GT(estimate["schemes"].size(), 5u);
   EXPECT_EQ(RunOctavo({"quantize", model_.path(), "--scheme", "W4A16"}).exit_code, 2);
   EXPECT_EQ(RunOctavo({"quantize", model_.path(), "--scheme", "X", "--dry-run"}).exit_code, 1);
+}
+
+TEST_F(CompareCommandTest, OutliersFindsAnInflatedDimension) {
+  {  // the norm's weight of dimension 5 in every layer
+    const auto checkpoint = Checkpoint::Open(model_.path()).value();
+    std::fstream file(model_.path() + "/model.safetensors", std::ios::in | std::ios::out | std::ios::binary);
+    for (const std::string name : {"model.layers.0.input_layernorm.weight",
+                                   "model.layers.1.post_attention_layernorm.weight"}) {
+      const float large = 1000;
+      file.seekp(static_cast<std::streamoff>(checkpoint->Find(name)->offset + 5 * sizeof(float)));
+      file.write(reinterpret_cast<const char*>(&large), sizeof large);
+    }
+  }
+  const Outcome outcome = RunOctavo({"outliers", model_.path(), "--file", text_, "--window", "128", "--json",
+                                     "-", "--html", root_ + "/outliers.html"});
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  const Json json = ParseJson(outcome.out).value();
+  EXPECT_EQ(json["inputs"].size(), 4u);
+  const Json& first = json["dimensions"][0];
+  EXPECT_EQ(first["dimension"], 5);
+  EXPECT_EQ(first["systematic"], true);
+  EXPECT_EQ(first["inputs_share"], 0.5);
+  EXPECT_GT(first["positions_share"], 0.4);  // nearly everywhere in two of four inputs
+  EXPECT_GT(first["max_abs"][0], 100.0);
+  EXPECT_LT(first["max_abs"][1], 100.0);
+  EXPECT_THAT(ReadFile(root_ + "/outliers.html").value(), HasSubstr("<svg"));
 }
 
 }  // namespace

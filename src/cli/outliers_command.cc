@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+// `octavo outliers`: which feature dimensions make a model's activations hard to quantize.
+#include <fmt/format.h>
+
+#include <memory>
+#include <string>
+
+#include "base/file.h"
+#include "cli/command.h"
+#include "cli/interrupt.h"
+#include "cli/open_tokenizer.h"
+#include "cli/progress_bar.h"
+#include "cli/report.h"
+#include "quality/outliers.h"
+
+namespace octavo {
+namespace {
+
+struct OutliersOptions {
+  std::string model;
+  EvaluationTextOptions text;
+  size_t top = 20;
+  int threads = 0;
+  std::string json;
+  std::string html;
+};
+
+Status RunOutliers(const OutliersOptions& options) {
+  OCTAVO_ASSIGN_OR_RETURN(const auto tokenizer, OpenTokenizer(options.model));
+  OCTAVO_ASSIGN_OR_RETURN(const EvaluationText text, LoadEvaluationText(options.text, *tokenizer));
+  OCTAVO_ASSIGN_OR_RETURN(std::shared_ptr<const Checkpoint> checkpoint,
+                          Checkpoint::Open(options.model));
+  const InterruptScope interrupt;
+  ThreadPool pool(options.threads);
+  const Result<OutlierStudy> study = [&] {
+    ProgressBar bar({.label = "outliers", .item_name = "steps"});
+    return FindOutliers(std::move(checkpoint), {}, text, pool, &interrupt.flag(),
+                        [&bar](uint64_t done, uint64_t total) { bar.Update(done, total); });
+  }();
+  if (!study.ok()) return study.status();
+  if (!JsonOnStdout(options.json)) {
+    OCTAVO_RETURN_IF_ERROR(WriteStandardOutput(OutliersTable(*study, options.top)));
+  }
+  if (!options.html.empty()) {
+    OCTAVO_RETURN_IF_ERROR(WriteFileAtomically(options.html, OutliersHtml(options.model, *study)));
+  }
+  Json json = OutliersJson(*study);
+  json["model"] = options.model;
+  json["text"] = {{"name", text.name}, {"sha256", text.sha256}};
+  return WriteJsonReport(options.json, json);
+}
+
+CommandAction Configure(CLI::App& app) {
+  auto options = std::make_shared<OutliersOptions>();
+  app.add_option("MODEL", options->model, "Hugging Face folder or GGUF file")->required();
+  app.add_option("--file", options->text.file, "Text to run (UTF-8); default: a built-in one")
+      ->type_name("TEXT");
+  app.add_option("--max-windows", options->text.max_windows, "Stop after this many windows (default: all)")
+      ->check(CLI::PositiveNumber);
+  app.add_option("--window", options->text.window,
+                 "Tokens per window (default: 2048, for the built-in text 512)")
+      ->check(CLI::Range(int64_t{2}, int64_t{1} << 20));
+  app.add_option("--top", options->top, "Rows of the table")->capture_default_str();
+  app.add_option("-t,--threads", options->threads, "Compute threads (default: one per CPU)")
+      ->check(CLI::Range(1, 4096));
+  AddJsonOption(app, options->json);
+  app.add_option("--html", options->html, "Write a self-contained page with a plot")->type_name("FILE");
+  return [options] { return RunOutliers(*options); };
+}
+
+}  // namespace
+
+extern const Command kCommand_outliers_command = {
+    "outliers", CommandGroup::kMeasure, "Find feature dimensions with outlying activations", &Configure};
+
+}  // namespace octavo
