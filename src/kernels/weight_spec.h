@@ -29,6 +29,14 @@ enum class ScaleLayout : uint8_t {
   kTwoLevel,  // w = (u - zero2[n][g]) * scale2[n][g] * scale[n], all but scale[n] integers (QoQ)
 };
 
+// The narrowest type that holds every group scale (and min) exactly; kernels may store them so.
+enum class ScaleType : uint8_t {
+  kF32,
+  kF16,
+  kBf16,
+  kF16TimesI8,  // an f16 super scale, shared by super_group groups, times an integer in [-128, 127]
+};
+
 struct WeightSpec {
   CodeType code = CodeType::kBf16;
   int bits = 16;  // storage width of one code; 4 means codes fit a nibble
@@ -37,6 +45,8 @@ struct WeightSpec {
   bool has_min = false;  // asymmetric (kGroup only): codes are unsigned and a min is added
   int64_t n = 0;
   int64_t k = 0;
+  ScaleType scale_type = ScaleType::kF32;  // kGroup only
+  int super_group = 0;                     // groups per super scale, kF16TimesI8 only
 
   // Scales (and mins) per row.
   int64_t groups() const {
@@ -49,7 +59,11 @@ struct WeightSpec {
   }
   bool SameFormat(const WeightSpec& o) const {
     return code == o.code && bits == o.bits && scales == o.scales && group_size == o.group_size &&
-           has_min == o.has_min && k == o.k;
+           has_min == o.has_min && k == o.k && scale_type == o.scale_type && super_group == o.super_group;
+  }
+  // Super scales (and super mins) per row.
+  int64_t supers() const {
+    return scale_type == ScaleType::kF16TimesI8 ? (groups() + super_group - 1) / super_group : 0;
   }
 };
 
@@ -59,6 +73,8 @@ struct WeightRows {
   std::vector<uint8_t> codes;    // [count][k] elements
   std::vector<float> scales;     // [count][groups()]; kTwoLevel: [count] (level 1)
   std::vector<float> mins;       // [count][groups()] when has_min: w = code * scale + min
+  std::vector<float> super_scales;  // [count][supers()]: every scale is an integer times its super scale
+  std::vector<float> super_mins;    // [count][supers()] when has_min
   std::vector<uint8_t> scales2;  // [count][groups()], kTwoLevel only
   std::vector<uint8_t> zeros2;   // [count][groups()], kTwoLevel only
 
@@ -70,6 +86,8 @@ struct WeightRows {
     codes.resize(size(spec.k * spec.code_bytes()));
     scales.resize(size(two_level ? 1 : spec.groups()));
     mins.resize(size(spec.has_min ? spec.groups() : 0));
+    super_scales.resize(size(spec.supers()));
+    super_mins.resize(size(spec.has_min ? spec.supers() : 0));
     scales2.resize(size(two_level ? spec.groups() : 0));
     zeros2.resize(size(two_level ? spec.groups() : 0));
   }
@@ -85,6 +103,8 @@ struct WeightRows {
     clear(codes, spec.k * spec.code_bytes());
     clear(scales, two_level ? 1 : spec.groups());
     clear(mins, spec.groups());
+    clear(super_scales, spec.supers());
+    clear(super_mins, spec.supers());
     clear(scales2, spec.groups());
     clear(zeros2, spec.groups());
   }

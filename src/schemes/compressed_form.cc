@@ -80,6 +80,13 @@ TensorPiece EncodePackedZeros(const TargetModule& module, const QuantizedRows& r
   return piece;
 }
 
+// Symmetric scales are as stored; mins are products with zero points.
+ScaleType GroupScaleType(const TargetModule& module) {
+  if (!module.args.weights.symmetric) return ScaleType::kF32;
+  if (module.dtype == DType::kBF16) return ScaleType::kBf16;
+  return module.dtype == DType::kF16 ? ScaleType::kF16 : ScaleType::kF32;
+}
+
 }  // namespace
 
 int64_t ScaleCols(const QuantArgs& args, int64_t k) {
@@ -108,6 +115,7 @@ WeightSpec CompressedSpec(const TargetModule& module) {
     spec.scales = ScaleLayout::kGroup;  // mins belong to groups: one as wide as the row
     spec.group_size = static_cast<int>(module.k);
   }
+  if (spec.scales == ScaleLayout::kGroup) spec.scale_type = GroupScaleType(module);
   return spec;
 }
 

@@ -231,6 +231,7 @@ TEST(OpenLinearTest, RunsGgufBlocksAtTheirOwnBits) {
       ASSERT_TRUE(source->DequantizeRows(1, count - 1, want.data()).ok());
       WeightRows rows;
       ASSERT_TRUE(source->ReadRows(1, count - 1, rows).ok());
+      ExpectScalesFitTheirType(source->spec(), rows);
       DequantizeWeightRows(source->spec(), rows, DType::kF32, have.data());
       EXPECT_EQ(have, want) << name << " " << module << " " << source->info().scheme;
     }

@@ -83,6 +83,7 @@ TEST_P(SchemeTest, WritesWhatItReads) {
     const Status status = (*source)->ReadRows(begin, count, rows);
     ASSERT_TRUE(status.ok()) << status.ToString();
     ASSERT_EQ(rows.count, count);
+    ExpectScalesFitTheirType((*source)->spec(), rows);
     const auto same = [&](const auto& all, const auto& part) {
       const int64_t per_row = last == first ? 0 : static_cast<int64_t>(all.size()) / (last - first);
       ASSERT_EQ(static_cast<int64_t>(part.size()), per_row * count);

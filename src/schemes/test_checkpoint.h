@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <cmath>
 #include <cstring>
 #include <filesystem>
 #include <map>
@@ -115,6 +116,28 @@ inline std::vector<float> RandomWeights(int64_t count, uint32_t seed) {
     values[i] = RoundToBf16(normal(random) * (i % 97 == 0 ? 8.0f : 1.0f));
   }
   return values;
+}
+
+// Expects scales and mins to be exactly what spec.scale_type can hold.
+inline void ExpectScalesFitTheirType(const WeightSpec& spec, const WeightRows& rows) {
+  const auto fits = [&](const std::vector<float>& values, const std::vector<float>& supers) {
+    for (size_t i = 0; i < values.size(); ++i) {
+      const float v = values[i];
+      float held = v;
+      if (spec.scale_type == ScaleType::kF16) held = F16ToF32(F32ToF16(v));
+      if (spec.scale_type == ScaleType::kBf16) held = Bf16ToF32(F32ToBf16(v));
+      if (spec.scale_type == ScaleType::kF16TimesI8) {
+        const auto groups = static_cast<size_t>(spec.groups());
+        const float super = supers.at(i / groups * static_cast<size_t>(spec.supers()) +
+                                      i % groups / static_cast<size_t>(spec.super_group));
+        const float sub = super == 0.0f ? 0.0f : std::round(v / super);
+        held = sub >= -128 && sub <= 127 && F16ToF32(F32ToF16(super)) == super ? super * sub : NAN;
+      }
+      ASSERT_EQ(held, v) << "scale or min " << i;
+    }
+  };
+  fits(rows.scales, rows.super_scales);
+  fits(rows.mins, rows.super_mins);
 }
 
 }  // namespace octavo

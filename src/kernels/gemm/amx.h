@@ -20,6 +20,7 @@
 #include <cstdint>
 
 #include "kernels/gemm/amx_tiles.h"
+#include "kernels/gemm/group_scales.h"
 #include "kernels/gemm/simd_avx512.h"
 
 namespace octavo {
@@ -38,23 +39,24 @@ struct Bool {
 struct AmxLayout {
   int64_t tile_k;       // columns per k step
   int64_t steps;        // k steps in all
-  int64_t scale_groups;  // rows of scales; 1 without groups
+  GroupScales<kAmxChannels> scales;
   int64_t header = 64;
   int64_t mins = 0, codes = 0;
 
-  AmxLayout(const WeightSpec& w, int64_t full_tile_k) {
-    const bool small = w.group_size > 0 && w.group_size < w.k && w.group_size % full_tile_k != 0;
-    tile_k = small ? 32 : full_tile_k;
+  AmxLayout(const WeightSpec& w, int64_t full_tile_k) : scales(w) {
+    tile_k = full_tile_k;
+    if (w.group_size > 0 && w.group_size < w.k) {
+      while (w.group_size % tile_k != 0) tile_k /= 2;  // AmxAccepts: ends at 16
+    }
     steps = DivUp(w.k, tile_k);
-    scale_groups = w.scales == ScaleLayout::kGroup ? DivUp(w.k, w.group_size) : 1;
-    mins = header + scale_groups * kAmxRowBytes;
-    codes = mins + (w.has_min ? scale_groups * kAmxRowBytes : 0);
+    mins = header + scales.bytes();
+    codes = mins + (w.has_min ? scales.bytes() : 0);
   }
 };
 
 // Whether groups can be cut at k steps and fit a chunk.
 inline bool AmxAccepts(const WeightSpec& w) {
-  return w.group_size == 0 || w.group_size >= w.k || (w.group_size % 32 == 0 && w.group_size <= 384);
+  return w.group_size == 0 || w.group_size >= w.k || (w.group_size % 16 == 0 && w.group_size <= 384);
 }
 
 template <typename Source>
@@ -69,12 +71,8 @@ struct Amx {
   static void PackHeader(const WeightSpec& w, const WeightRows& rows, std::byte* panel) {
     const AmxLayout layout(w, Dot::kTileK);
     __builtin_memset(panel, 0, static_cast<size_t>(layout.header));
-    PackScales(rows.scales.data(), rows.scales.size(), layout.scale_groups, kAmxChannels,
-               reinterpret_cast<float*>(panel + layout.header));
-    if (w.has_min) {
-      PackScales(rows.mins.data(), rows.mins.size(), layout.scale_groups, kAmxChannels,
-                 reinterpret_cast<float*>(panel + layout.mins));
-    }
+    layout.scales.Pack(rows.scales, rows.super_scales, panel + layout.header);
+    if (w.has_min) layout.scales.Pack(rows.mins, rows.super_mins, panel + layout.mins);
   }
 
   // Everything about one call that the inner functions share.
@@ -118,15 +116,14 @@ struct Amx {
   static void AddGroupRows(const Context& ctx, const std::byte* panel, int64_t g, int64_t row,
                            int64_t rows, const std::byte* partial, std::byte* total) {
     const ActivationView& x = ctx.call.x;
-    const auto* scales = reinterpret_cast<const float*>(panel + ctx.layout.header) + g * kAmxChannels;
-    const auto* mins = reinterpret_cast<const float*>(panel + ctx.layout.mins) + g * kAmxChannels;
+    const GroupScales<kAmxChannels>& scales = ctx.layout.scales;
     const auto row_scales = kTokenGroups ? x.scales + row * x.scales_per_row() + g : nullptr;
     const int64_t scale_stride = kTokenGroups ? x.scales_per_row() : 0;
     const int64_t sum_stride = kMin ? x.sum_groups() : 0;
     __m512 scale[2], min[2];
     for (int v = 0; v < 2; ++v) {
-      scale[v] = ctx.weight_groups ? _mm512_load_ps(scales + v * 16) : _mm512_set1_ps(1.0f);
-      min[v] = kMin ? _mm512_load_ps(mins + v * 16) : _mm512_setzero_ps();
+      scale[v] = ctx.weight_groups ? scales.Load(panel + ctx.layout.header, g, v * 16) : _mm512_set1_ps(1.0f);
+      min[v] = kMin ? scales.Load(panel + ctx.layout.mins, g, v * 16) : _mm512_setzero_ps();
     }
     for (int64_t m = 0; m < rows; ++m) {
       auto* out = reinterpret_cast<float*>(total + m * kAmxRowBytes);
@@ -380,6 +377,10 @@ struct Amx {
   static void Run(const GemmCall& call, int64_t panel_begin, int64_t panel_end) {
     [[maybe_unused]] const typename Source::Mode mode;
     const Context ctx(call);
+    if constexpr (requires { typename Source::OneRow; }) {
+      using OneRow = typename Source::OneRow;
+      if (OneRow::Accepts(ctx)) return OneRow::Run(ctx, panel_begin, panel_end);
+    }
     alignas(64) std::byte totals[kAmxMaxPanels * kAmxMaxRows * kAmxRowBytes];
     for (int64_t row = 0; row < call.x.rows; row += kAmxMaxRows) {
       const int64_t rows = call.x.rows - row < kAmxMaxRows ? call.x.rows - row : kAmxMaxRows;

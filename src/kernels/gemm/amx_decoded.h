@@ -22,31 +22,32 @@ template <typename Source>
   return scratch;
 }
 
-// bf16 tiles from any decoder of decode_avx512.h. A step of 32 columns x 32 channels is
-// [2 halves][32 / kBlockK] blocks of 64 bytes.
+// bf16 tiles from any decoder of decode_avx512.h. A step of 32 (or 16) columns x 32 channels is
+// [2 halves][tile_k / kBlockK] blocks of 64 bytes.
 template <typename Decoder>
 struct DecodedSource {
   using Dot = DotBf16;
   using Mode = FlushDenormals;
   static constexpr int64_t kChunkSteps = 12;
   static constexpr int64_t kScratchBytes = kChunkSteps * 2048;
-  static constexpr int64_t kBlocks = 32 / Decoder::kBlockK;  // per half step
-  static constexpr int64_t kStepBytes = 2 * kBlocks * 64;
   Decoder decoder;
-  int64_t codes;
+  int64_t codes, tile_k, step_blocks;
 
-  DecodedSource(const WeightSpec& w, const AmxLayout& layout) : decoder(w), codes(layout.codes) {}
+  DecodedSource(const WeightSpec& w, const AmxLayout& layout)
+      : decoder(w), codes(layout.codes), tile_k(layout.tile_k), step_blocks(StepBytes(layout) / 64) {}
   static int64_t CodesOffset(const WeightSpec&, const AmxLayout& layout) { return layout.codes; }
-  static int64_t StepBytes(const AmxLayout&) { return kStepBytes; }
-  TileShape Shape() const { return {}; }
+  static int64_t StepBytes(const AmxLayout& layout) { return 2 * layout.tile_k / Decoder::kBlockK * 64; }
+  TileShape Shape() const {
+    return {16, 16, static_cast<int>(tile_k) * Dot::kElementBytes, static_cast<int>(tile_k) / 2};
+  }
   int64_t Prefetch(int64_t) const { return 0; }  // Tiles() does
 
   // Decodes one k step; fetches `ahead` bytes further on.
   [[gnu::always_inline]] void DecodeStep(const std::byte* panel, int64_t step, int64_t ahead,
                                          std::byte* out) const {
-    const std::byte* in = panel + codes + step * kStepBytes;
+    const std::byte* in = panel + codes + step * step_blocks * 64;
 #pragma GCC unroll 2
-    for (int64_t b = 0; b < 2 * kBlocks; ++b) {
+    for (int64_t b = 0; b < step_blocks; ++b) {
       __m512i rows[Decoder::kPairs];
       __builtin_prefetch(in + ahead, 0, 2);
       decoder.Decode(_mm512_load_si512(in), rows);
@@ -58,17 +59,18 @@ struct DecodedSource {
   }
   [[gnu::noinline]] const std::byte* Tiles(const std::byte* panel, int64_t step, int64_t steps,
                                            std::byte* scratch) const {
-    return DecodeSteps(*this, panel, step, steps, kStepBytes, 2048, scratch);
+    return DecodeSteps(*this, panel, step, steps, step_blocks * 64, tile_k * 64, scratch);
   }
 
   static void Pack(const WeightSpec& w, const WeightRows& rows, std::byte* panel) {
     Amx<DecodedSource>::PackHeader(w, rows, panel);
-    const AmxLayout layout(w, 32);
+    const AmxLayout layout(w, Dot::kTileK);
     std::byte* out = panel + layout.codes;
     for (int64_t step = 0; step < layout.steps; ++step) {
       for (int v = 0; v < 2; ++v) {
-        for (int64_t b = 0; b < kBlocks; ++b, out += 64) {
-          Decoder::Pack(rows.codes.data() + v * 16 * w.k, w.k, step * 32 + b * Decoder::kBlockK, w.k, out);
+        for (int64_t b = 0; b < layout.tile_k / Decoder::kBlockK; ++b, out += 64) {
+          Decoder::Pack(rows.codes.data() + v * 16 * w.k, w.k,
+                        step * layout.tile_k + b * Decoder::kBlockK, w.k, out);
         }
       }
     }

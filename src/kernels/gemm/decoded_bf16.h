@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // The vdpbf16ps kernel for weights that are decoded to bf16 in registers, with or without group scales.
 //
-// Panel of 32 channels: [scales g][32] f32, [mins g][32] f32 when there are, codes [block][2][64 bytes].
+// Panel of 32 channels: a section of scales, one of mins when there are (group_scales.h), codes
+// [block][2][64 bytes].
 // Few rows walk both vectors of a panel at once (one sequential stream from DRAM); with group scales,
 // more rows take one vector at a time so that totals and partial sums fit the registers.
 #pragma once
 
 #include "kernels/gemm/decode_avx512.h"
+#include "kernels/gemm/group_scales.h"
 
 namespace octavo {
 namespace {
@@ -35,23 +37,16 @@ struct DecodedBf16 {
     }
   };
 
-  static int64_t ScaleRows(const WeightSpec& w) {
-    return w.scales == ScaleLayout::kGroup ? DivUp(w.k, w.group_size) : 1;
-  }
-  static int64_t MinsOffset(const WeightSpec& w) { return ScaleRows(w) * kChannels * 4; }
+  static int64_t MinsOffset(const WeightSpec& w) { return GroupScales<kChannels>(w).bytes(); }
   static int64_t CodesOffset(const WeightSpec& w) { return MinsOffset(w) * (w.has_min ? 2 : 1); }
   static size_t PanelBytes(const WeightSpec& w) {
     return static_cast<size_t>(CodesOffset(w) + Groups(w, false).total_blocks * kBlockBytes);
   }
 
   static void Pack(const WeightSpec& w, const WeightRows& rows, std::byte* panel) {
-    const int64_t groups = ScaleRows(w);
-    PackScales(rows.scales.data(), rows.scales.size(), groups, kChannels,
-               reinterpret_cast<float*>(panel));
-    if (w.has_min) {
-      PackScales(rows.mins.data(), rows.mins.size(), groups, kChannels,
-                 reinterpret_cast<float*>(panel + MinsOffset(w)));
-    }
+    const GroupScales<kChannels> scales(w);
+    scales.Pack(rows.scales, rows.super_scales, panel);
+    if (w.has_min) scales.Pack(rows.mins, rows.super_mins, panel + MinsOffset(w));
     std::byte* out = panel + CodesOffset(w);
     const int64_t blocks = Groups(w, false).total_blocks;
     for (int64_t b = 0; b < blocks; ++b) {
@@ -70,8 +65,8 @@ struct DecodedBf16 {
     const bool weight_groups = w.scales == ScaleLayout::kGroup;
     const Groups groups(w, group128);
     const Decoder decoder(w);
-    const auto* scales = reinterpret_cast<const float*>(panel) + vector * 16;
-    const auto* mins = reinterpret_cast<const float*>(panel + MinsOffset(w)) + vector * 16;
+    const GroupScales<kChannels> scales(w);
+    const std::byte* mins = panel + MinsOffset(w);
     const std::byte* codes = panel + CodesOffset(w) + vector * 64;
     const auto* x = call.x.template Row<uint16_t>(row);
     const int64_t stride = call.x.row_stride;
@@ -114,6 +109,13 @@ struct DecodedBf16 {
         x += Decoder::kBlockK;
       }
       if (!kGrouped) break;
+      __m512 weight_scale[kVectors], weight_min[kVectors];
+#pragma GCC unroll 2
+      for (int v = 0; v < kVectors; ++v) {
+        const int channel = (vector + v) * 16;
+        if (weight_groups) weight_scale[v] = scales.Load(panel, g, channel);
+        if (w.has_min) weight_min[v] = scales.Load(mins, g, channel);
+      }
 #pragma GCC unroll 16
       for (int m = 0; m < kRows; ++m) {
         const __m512 token = _mm512_set1_ps(
@@ -122,15 +124,11 @@ struct DecodedBf16 {
         for (int v = 0; v < kVectors; ++v) {
           KeepInRegister(acc[m][v]);
           __m512 scale = token;
-          if (weight_groups) {
-            const __m512 weight = _mm512_loadu_ps(scales + g * kChannels + v * 16);
-            scale = group128 ? _mm512_mul_ps(token, weight) : weight;
-          }
+          if (weight_groups) scale = group128 ? _mm512_mul_ps(token, weight_scale[v]) : weight_scale[v];
           total[m][v] = _mm512_fmadd_ps(acc[m][v], scale, total[m][v]);
           if (w.has_min) {
             const float sum = call.x.group_sums_f32[(row + m) * call.x.sum_groups() + g];
-            total[m][v] = _mm512_fmadd_ps(_mm512_set1_ps(sum),
-                                          _mm512_loadu_ps(mins + g * kChannels + v * 16), total[m][v]);
+            total[m][v] = _mm512_fmadd_ps(_mm512_set1_ps(sum), weight_min[v], total[m][v]);
           }
           acc[m][v] = _mm512_setzero_ps();
         }
@@ -145,7 +143,7 @@ struct DecodedBf16 {
         KeepInRegister(acc[m][v]);
         StoreOutput(call, row + m, n + v * 16, kGrouped ? total[m][v] : acc[m][v],
                     token_scaled ? call.x.scales + row + m : nullptr,
-                    weight_groups ? kOnes : scales + v * 16);
+                    weight_groups ? kOnes : reinterpret_cast<const float*>(panel) + (vector + v) * 16);
       }
     }
   }

@@ -27,7 +27,8 @@ constexpr ActivationFormat kFormats[] = {ActivationFormat::kF32, ActivationForma
                                          ActivationFormat::kFp8Group128};
 
 WeightSpec Spec(CodeType code, int bits, ScaleLayout scales, int group, bool has_min, int64_t n, int64_t k) {
-  return {code, bits, scales, group, has_min, n, k};
+  WeightSpec w{code, bits, scales, group, has_min, n, k};
+  return w;
 }
 
 // All formats at one shape; groups larger than k mean one group.
@@ -53,6 +54,19 @@ std::vector<WeightSpec> Formats(int64_t n, int64_t k) {
     add(CodeType::kInt, bits, ScaleLayout::kGroup, static_cast<int>(k), true);
   }
   for (int group : {32, 128}) add(CodeType::kInt, 4, ScaleLayout::kTwoLevel, group, false);
+  add(CodeType::kInt, 8, ScaleLayout::kGroup, 16, false);
+  // The same scales in narrower types: as in GGUF's and compressed-tensors' files.
+  for (ScaleType type : {ScaleType::kF16, ScaleType::kBf16, ScaleType::kF16TimesI8}) {
+    for (int bits : {8, 4}) {
+      for (bool has_min : {false, true}) {
+        add(CodeType::kInt, bits, ScaleLayout::kGroup, bits == 8 && !has_min ? 16 : 32, has_min);
+        all.back().scale_type = type;
+        if (type == ScaleType::kF16TimesI8) all.back().super_group = 3;
+      }
+    }
+  }
+  add(CodeType::kE4M3, 8, ScaleLayout::kGroup, 64, false);
+  all.back().scale_type = ScaleType::kBf16;
   return all;
 }
 

@@ -21,8 +21,24 @@ inline std::string Describe(const WeightSpec& w, ActivationFormat format) {
   static constexpr const char* kFormats[] = {"f32", "bf16", "int8", "fp8", "fp8_group128"};
   return std::string(kCodes[static_cast<int>(w.code)]) + "/" + std::to_string(w.bits) + " " +
          kScales[static_cast<int>(w.scales)] + " group " + std::to_string(w.group_size) +
-         (w.has_min ? " min" : "") + " n " + std::to_string(w.n) + " k " + std::to_string(w.k) + " x " +
+         (w.has_min ? " min" : "") + " scale type " + std::to_string(static_cast<int>(w.scale_type)) + " n " + std::to_string(w.n) + " k " + std::to_string(w.k) + " x " +
          kFormats[static_cast<int>(format)];
+}
+
+// Rounds scales (or mins) to what spec.scale_type holds.
+inline void MakeExact(const WeightSpec& spec, std::mt19937& rng, std::vector<float>& values,
+                      std::vector<float>& supers) {
+  for (float& v : supers) v = F16ToF32(F32ToF16(0.0001f + 0.0001f * static_cast<float>(rng() % 8)));
+  for (size_t i = 0; i < values.size(); ++i) {
+    float& v = values[i];
+    if (spec.scale_type == ScaleType::kF16) v = F16ToF32(F32ToF16(v));
+    if (spec.scale_type == ScaleType::kBf16) v = Bf16ToF32(F32ToBf16(v));
+    if (spec.scale_type != ScaleType::kF16TimesI8) continue;
+    const auto groups = static_cast<size_t>(spec.groups());
+    const size_t at = i / groups * static_cast<size_t>(spec.supers()) +
+                      i % groups / static_cast<size_t>(spec.super_group);
+    v = supers[at] * static_cast<float>(static_cast<int>(rng() % 256) - 128);
+  }
 }
 
 // Random rows of `spec`. `magnitude` scales floating codes (tiny ones make denormal products).
@@ -51,6 +67,8 @@ inline WeightRows RandomWeights(const WeightSpec& spec, uint32_t seed, float mag
   std::uniform_real_distribution<float> scale(0.001f, 0.02f);
   for (float& v : rows.scales) v = scale(rng);
   for (float& v : rows.mins) v = -scale(rng) * 5;
+  MakeExact(spec, rng, rows.scales, rows.super_scales);
+  MakeExact(spec, rng, rows.mins, rows.super_mins);
   // Odd seeds: as QoQ makes them, (u - zero2) * scale2 within int8; even seeds: anything a nibble allows.
   const bool wild = seed % 2 == 0;
   for (uint8_t& v : rows.scales2) v = static_cast<uint8_t>(1 + rng() % (wild ? 25u : 14u));
@@ -71,6 +89,8 @@ inline WeightRows CopyRows(const WeightSpec& spec, const WeightRows& all, int64_
   copy(rows.codes, all.codes);
   copy(rows.scales, all.scales);
   copy(rows.mins, all.mins);
+  copy(rows.super_scales, all.super_scales);
+  copy(rows.super_mins, all.super_mins);
   copy(rows.scales2, all.scales2);
   copy(rows.zeros2, all.zeros2);
   return rows;

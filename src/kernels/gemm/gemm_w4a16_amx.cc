@@ -3,11 +3,15 @@
 #include "kernels/gemm/simd_avx512.h"
 //
 #include "kernels/gemm/amx_decoded.h"
+#include "kernels/gemm/amx_nibble_row.h"
 
 namespace octavo {
 namespace {
 
-using Source = DecodedSource<NibbleDecoder>;
+struct Source : DecodedSource<NibbleDecoder> {
+  using DecodedSource::DecodedSource;
+  using OneRow = AmxNibbleRow<Source>;
+};
 
 bool Accepts(const WeightSpec& w, ActivationFormat format) {
   if (format == ActivationFormat::kF32 || format == ActivationFormat::kInt8 || w.code != CodeType::kInt || w.bits > 4) return false;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Weights in the blocks of a GGUF file (Q4_0 ... Q6_K), run at their own bits with 16-bit activations.
 //
-// A block becomes groups of 16 or 32 columns with an f32 scale (and minimum): exactly the values that
-// ggml computes from the stored half floats and sub-block scales.
+// A block becomes groups of 16 or 32 columns with a scale (and minimum): exactly the values that ggml
+// computes from the stored half floats and sub-block scales, which kernels may keep in that form.
 #include <fmt/format.h>
 
 #include "schemes/scheme.h"
@@ -26,6 +26,10 @@ std::string_view SchemeName(GgmlType type) {
   }
 }
 
+bool IsKQuant(GgmlType type) {
+  return type == GgmlType::kQ4_K || type == GgmlType::kQ5_K || type == GgmlType::kQ6_K;
+}
+
 class GgufSource final : public WeightSource {
  public:
   GgufSource(const Checkpoint& checkpoint, const StoredTensor& tensor)
@@ -36,7 +40,9 @@ class GgufSource final : public WeightSource {
              .group_size = type_.group_elems,
              .has_min = type_.has_min,
              .n = tensor.rows(),
-             .k = tensor.cols()};
+             .k = tensor.cols(),
+             .scale_type = IsKQuant(type_.type) ? ScaleType::kF16TimesI8 : ScaleType::kF16,
+             .super_group = IsKQuant(type_.type) ? type_.block_elems / type_.group_elems : 0};
     info_ = {.name = tensor.name,
              .scheme = SchemeName(type_.type),
              .activation = ActivationFormat::kBf16,
@@ -58,6 +64,7 @@ class GgufSource final : public WeightSource {
                 reinterpret_cast<int8_t*>(rows.codes.data()) + row * spec_.k,
                 rows.scales.data() + row * groups,
                 spec_.has_min ? rows.mins.data() + row * groups : nullptr);
+      ReadSuperScales(blocks.data() + static_cast<size_t>(row) * row_bytes, row, rows);
     }
     const auto offset = static_cast<uint8_t>(type_.code_offset);
     if (offset != 0) {
@@ -73,6 +80,15 @@ class GgufSource final : public WeightSource {
   }
 
  private:
+  void ReadSuperScales(const std::byte* block, int64_t row, WeightRows& rows) const {
+    for (int64_t i = 0; i < spec_.supers(); ++i, block += type_.block_bytes) {
+      const KQuantScales scales = UnpackKQuantScales(type_.type, block);
+      const auto at = static_cast<size_t>(row * spec_.supers() + i);
+      rows.super_scales[at] = scales.d;
+      if (spec_.has_min) rows.super_mins[at] = -scales.dmin;
+    }
+  }
+
   const Checkpoint& checkpoint_;
   const StoredTensor& tensor_;
   const GgmlTypeInfo& type_;
