@@ -13,6 +13,7 @@
 #include "cli/open_tokenizer.h"
 #include "cli/progress_bar.h"
 #include "cli/report.h"
+#include "cli/text_options.h"
 #include "quality/quality_report.h"
 
 namespace octavo {
@@ -92,13 +93,7 @@ CommandAction Configure(CLI::App& app) {
   auto options = std::make_shared<CompareOptions>();
   app.add_option("A", options->reference, "The original: Hugging Face folder, GGUF file or hub name")->required();
   app.add_option("B", options->other, "The model to judge, with the same vocabulary")->required();
-  app.add_option("--file", options->text.file, "Text to predict (UTF-8); default: a built-in one")
-      ->type_name("TEXT");
-  app.add_option("--max-windows", options->text.max_windows, "Stop after this many windows (default: all)")
-      ->check(CLI::PositiveNumber);
-  app.add_option("--window", options->text.window,
-                 "Tokens per window (default: 2048, for the built-in text 512)")
-      ->check(CLI::Range(int64_t{2}, int64_t{1} << 20));
+  AddTextOptions(app, options->text);
   app.add_option("--dtype", options->dtype, "Type of unquantized arithmetic")
       ->check(CLI::IsMember({"float32", "bfloat16"}))
       ->capture_default_str();

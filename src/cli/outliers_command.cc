@@ -11,6 +11,7 @@
 #include "cli/open_tokenizer.h"
 #include "cli/progress_bar.h"
 #include "cli/report.h"
+#include "cli/text_options.h"
 #include "quality/outliers.h"
 
 namespace octavo {
@@ -53,13 +54,7 @@ Status RunOutliers(const OutliersOptions& options) {
 CommandAction Configure(CLI::App& app) {
   auto options = std::make_shared<OutliersOptions>();
   app.add_option("MODEL", options->model, "Hugging Face folder or GGUF file")->required();
-  app.add_option("--file", options->text.file, "Text to run (UTF-8); default: a built-in one")
-      ->type_name("TEXT");
-  app.add_option("--max-windows", options->text.max_windows, "Stop after this many windows (default: all)")
-      ->check(CLI::PositiveNumber);
-  app.add_option("--window", options->text.window,
-                 "Tokens per window (default: 2048, for the built-in text 512)")
-      ->check(CLI::Range(int64_t{2}, int64_t{1} << 20));
+  AddTextOptions(app, options->text);
   app.add_option("--top", options->top, "Rows of the table")->capture_default_str();
   app.add_option("-t,--threads", options->threads, "Compute threads (default: one per CPU)")
       ->check(CLI::Range(1, 4096));

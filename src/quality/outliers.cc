@@ -103,11 +103,14 @@ class Study {
       }
       if (out.inputs_share > 0) study_.dimensions.push_back(std::move(out));
     }
-    std::stable_sort(study_.dimensions.begin(), study_.dimensions.end(),
-                     [](const OutlierDimension& a, const OutlierDimension& b) {
-                       if (a.systematic() != b.systematic()) return a.systematic();
-                       return a.positions_share > b.positions_share;
-                     });
+    std::sort(study_.dimensions.begin(), study_.dimensions.end(),
+              [](const OutlierDimension& a, const OutlierDimension& b) {
+                if (a.systematic() != b.systematic()) return a.systematic();
+                if (a.positions_share != b.positions_share) {
+                  return a.positions_share > b.positions_share;
+                }
+                return a.dimension < b.dimension;
+              });
   }
 
   const EvaluationText& text_;

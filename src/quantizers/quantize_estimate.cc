@@ -107,8 +107,10 @@ Result<std::vector<SchemeSize>> SizesOfAllSchemes(const QuantizeOptions& options
     size.output_bytes = plan->summary.output_bytes;
     size.group_size = plan->summary.group_size;
   }
-  std::stable_sort(sizes.begin(), sizes.end(), [](const SchemeSize& a, const SchemeSize& b) {
-    return a.error.empty() != b.error.empty() ? a.error.empty() : a.output_bytes < b.output_bytes;
+  std::sort(sizes.begin(), sizes.end(), [](const SchemeSize& a, const SchemeSize& b) {
+    if (a.error.empty() != b.error.empty()) return a.error.empty();
+    if (a.output_bytes != b.output_bytes) return a.output_bytes < b.output_bytes;
+    return a.scheme < b.scheme;
   });
   return sizes;
 }
