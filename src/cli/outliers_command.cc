@@ -7,6 +7,7 @@
 
 #include "base/file.h"
 #include "cli/command.h"
+#include "cli/hub_model.h"
 #include "cli/interrupt.h"
 #include "cli/open_tokenizer.h"
 #include "cli/progress_bar.h"
@@ -27,10 +28,11 @@ struct OutliersOptions {
 };
 
 Status RunOutliers(const OutliersOptions& options) {
-  OCTAVO_ASSIGN_OR_RETURN(const auto tokenizer, OpenTokenizer(options.model));
+  OCTAVO_ASSIGN_OR_RETURN(const std::string path, ResolveModel(options.model));
+  OCTAVO_ASSIGN_OR_RETURN(const auto tokenizer, OpenTokenizer(path));
   OCTAVO_ASSIGN_OR_RETURN(const EvaluationText text, LoadEvaluationText(options.text, *tokenizer));
   OCTAVO_ASSIGN_OR_RETURN(std::shared_ptr<const Checkpoint> checkpoint,
-                          Checkpoint::Open(options.model));
+                          Checkpoint::Open(path));
   const InterruptScope interrupt;
   ThreadPool pool(options.threads);
   const Result<OutlierStudy> study = [&] {
@@ -53,7 +55,7 @@ Status RunOutliers(const OutliersOptions& options) {
 
 CommandAction Configure(CLI::App& app) {
   auto options = std::make_shared<OutliersOptions>();
-  app.add_option("MODEL", options->model, "Hugging Face folder or GGUF file")->required();
+  app.add_option("MODEL", options->model, "Hugging Face folder, GGUF file or hub name ORG/NAME")->required();
   AddTextOptions(app, options->text);
   app.add_option("--top", options->top, "Rows of the table")->capture_default_str();
   app.add_option("-t,--threads", options->threads, "Compute threads (default: one per CPU)")
