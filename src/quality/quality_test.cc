@@ -158,6 +158,22 @@ TEST(CompareModelsTest, ModelsOfOtherShapesComeDownToTheirPredictions) {
   EXPECT_GT(Summarize(result->tokens).mean_kl.value, 0);
 }
 
+TEST(CompareModelsTest, EveryExpertThatRanIsCompared) {
+  ThreadPool pool(2);
+  CompareInput input = GoldenInput("mixtral/four_experts", "mixtral/four_experts");
+  input.other.load.quantization = "int8";
+  const auto result = CompareModels(input, pool, nullptr);
+  ASSERT_TRUE(result.ok()) << result.status().ToString();
+  int64_t experts = 0;
+  for (const LinearQuality& linear : result->linears) {
+    if (linear.module.find(".experts.") == std::string::npos) continue;
+    ++experts;
+    EXPECT_GT(linear.weight.relative, 0) << linear.module;
+    EXPECT_LT(linear.output_error, 0.05) << linear.module;
+  }
+  EXPECT_GE(experts, 3 * 2);  // at least two experts of a layer, three matrices each
+}
+
 TEST(CompareModelsTest, RefusesWhatMakesNoSense) {
   ThreadPool pool(2);
   CompareInput input = GoldenInput("llama/plain", "llama/plain");
