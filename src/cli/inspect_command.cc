@@ -94,6 +94,7 @@ std::vector<std::string> FindLinearModules(const Checkpoint& checkpoint, const M
   std::set<std::string> found;
   for (const StoredTensor& tensor : checkpoint.tensors()) {
     const std::string module = tensor.name.substr(0, tensor.name.rfind('.'));
+    if (module.find(".weight") != std::string::npos) continue;  // parts of a stored weight
     const WeightPattern* row = arch.Match(module);
     if (row != nullptr && row->quantizable) found.insert(module);
   }

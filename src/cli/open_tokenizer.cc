@@ -12,22 +12,29 @@
 namespace octavo {
 namespace {
 
-Result<std::unique_ptr<Tokenizer>> OpenGguf(const std::string& path) {
+Result<std::unique_ptr<TextProcessor>> OpenGguf(const std::string& path) {
   OCTAVO_ASSIGN_OR_RETURN(const std::unique_ptr<GgufReader> gguf, GgufReader::Open(path));
   OCTAVO_ASSIGN_OR_RETURN(const GgufVocabulary vocabulary, ReadGgufVocabulary(*gguf));
-  auto tokenizer = Tokenizer::FromGguf(vocabulary);
-  if (!tokenizer.ok()) return std::move(tokenizer).status().WithContext(path);
-  return tokenizer;
+  auto text = TextProcessor::FromGguf(vocabulary);
+  if (!text.ok()) return std::move(text).status().WithContext(path);
+  return text;
 }
 
 }  // namespace
 
-Result<std::unique_ptr<Tokenizer>> OpenTokenizer(const std::string& model) {
+Result<std::unique_ptr<TextProcessor>> OpenText(const std::string& model) {
   OCTAVO_ASSIGN_OR_RETURN(const std::string path, ResolveModel(model));
   std::error_code error;
-  if (std::filesystem::is_directory(path, error)) return Tokenizer::FromFile(path + "/tokenizer.json");
+  if (std::filesystem::is_directory(path, error)) return TextProcessor::FromFolder(path);
   if (!std::filesystem::exists(path, error)) return NotFound(path + ": no such file or folder");
-  return path.ends_with(".json") ? Tokenizer::FromFile(path) : OpenGguf(path);
+  if (!path.ends_with(".json")) return OpenGguf(path);
+  OCTAVO_ASSIGN_OR_RETURN(auto tokenizer, Tokenizer::FromFile(path));
+  return TextProcessor::FromTokenizer(std::move(tokenizer));
+}
+
+Result<std::unique_ptr<Tokenizer>> OpenTokenizer(const std::string& model) {
+  OCTAVO_ASSIGN_OR_RETURN(const std::unique_ptr<TextProcessor> text, OpenText(model));
+  return text->TakeTokenizer();
 }
 
 }  // namespace octavo

@@ -6,12 +6,17 @@
 #include <string>
 
 #include "octavo/status.h"
+#include "tokenizer/text_processor.h"
 #include "tokenizer/tokenizer.h"
 
 namespace octavo {
 
-// From a Hugging Face folder (its tokenizer.json), a tokenizer.json file, a GGUF file's metadata, or
-// a hub name (cli/hub_model.h). Errors name the path and say what was looked for.
+// What turns a model's texts and chats into tokens, from a Hugging Face folder, a tokenizer.json file
+// (which has no template), a GGUF file's metadata, or a hub name (cli/hub_model.h). Errors name the path
+// and say what was looked for.
+Result<std::unique_ptr<TextProcessor>> OpenText(const std::string& model);
+
+// Its tokenizer alone, which adds to a plain text what generate, serve and perplexity add too.
 Result<std::unique_ptr<Tokenizer>> OpenTokenizer(const std::string& model);
 
 }  // namespace octavo

@@ -2,6 +2,9 @@
 // Translates a GGUF file into Hugging Face's terms: tensor names, row order and config.json.
 #pragma once
 
+#include <cstdint>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/json.h"
@@ -20,6 +23,14 @@ struct GgufModel {
 // phi3. Errors: Unimplemented for another architecture or a tensor without a counterpart,
 // InvalidArgument or NotFound naming the metadata key that does not fit.
 Result<GgufModel> MapGgufModel(const GgufReader& gguf);
+
+// The GGUF tensor that stores a Hugging Face tensor; the experts of a layer share a stacked one.
+struct GgufName {
+  std::string name;
+  int64_t expert = -1;  // index in the stack, or -1
+};
+// Errors: Unimplemented when `architecture` (as in MapGgufModel) has no such tensor.
+Result<GgufName> GgufNameOf(const std::string& architecture, std::string_view hf_name);
 
 // The parts of MapGgufModel.
 Result<Json> MakeGgufConfig(const GgufReader& gguf);

@@ -78,6 +78,22 @@ std::string_view LookUp(const std::array<NameRow, kRows>& table, std::string_vie
   return {};
 }
 
+template <size_t kRows>
+std::string_view ReverseLookUp(const std::array<NameRow, kRows>& table, std::string_view hf,
+                               unsigned family) {
+  for (const NameRow& row : table) {
+    if (row.hf == hf && (row.families & family) != 0) return row.gguf;
+  }
+  return {};
+}
+
+// llm-compressor saves Mixtral's experts under the names that other architectures use.
+std::string_view ExpertSlot(std::string_view slot) {
+  if (slot == "gate_proj") return "w1";
+  if (slot == "down_proj") return "w2";
+  return slot == "up_proj" ? "w3" : slot;
+}
+
 // A GGUF name taken apart: [blk.LAYER.]BASE.SUFFIX, with LAYER and SUFFIX possibly empty.
 struct NameParts {
   std::string_view layer;
@@ -235,6 +251,41 @@ class Mapper {
 };
 
 }  // namespace
+
+Result<GgufName> GgufNameOf(const std::string& architecture, std::string_view hf_name) {
+  OCTAVO_ASSIGN_OR_RETURN(const unsigned family, FamilyOf(architecture));
+  const auto unknown = [&] {
+    return Unimplemented(fmt::format("tensor '{:.100}' has no counterpart in GGUF's architecture '{}'",
+                                     hf_name, architecture));
+  };
+  const size_t dot = hf_name.rfind('.');
+  if (dot == std::string_view::npos) return unknown();
+  const std::string_view module = hf_name.substr(0, dot);
+  const std::string_view suffix = hf_name.substr(dot + 1);
+  if (suffix != "weight" && suffix != "bias") return unknown();
+  constexpr std::string_view kLayers = "model.layers.";
+  if (!module.starts_with(kLayers)) {
+    const std::string_view base = ReverseLookUp(kGlobalNames, module, family);
+    if (base.empty()) return unknown();
+    return GgufName{fmt::format("{}.{}", base, suffix), -1};
+  }
+  const std::string_view rest = module.substr(kLayers.size());
+  const size_t end = rest.find('.');
+  if (end == std::string_view::npos || !IsNumber(rest.substr(0, end))) return unknown();
+  const std::string_view layer = rest.substr(0, end);
+  const std::string_view slot = rest.substr(end + 1);
+  if (const std::string_view base = ReverseLookUp(kLayerNames, slot, family); !base.empty()) {
+    return GgufName{fmt::format("blk.{}.{}.{}", layer, base, suffix), -1};
+  }
+  constexpr std::string_view kExperts = "block_sparse_moe.experts.";
+  const size_t last = slot.rfind('.');
+  if (!slot.starts_with(kExperts) || last <= kExperts.size()) return unknown();
+  const std::string_view expert = slot.substr(kExperts.size(), last - kExperts.size());
+  const std::string_view base =
+      ReverseLookUp(kExpertNames, ExpertSlot(slot.substr(last + 1)), family);
+  if (base.empty() || !IsNumber(expert)) return unknown();
+  return GgufName{fmt::format("blk.{}.{}_exps.{}", layer, base, suffix), std::stoll(std::string(expert))};
+}
 
 Result<std::vector<StoredTensor>> MapGgufTensors(const GgufReader& gguf) {
   OCTAVO_ASSIGN_OR_RETURN(const unsigned family, FamilyOf(gguf.architecture()));

@@ -134,6 +134,12 @@ Result<std::unique_ptr<TextProcessor>> TextProcessor::FromGguf(const GgufVocabul
   return made;
 }
 
+std::unique_ptr<TextProcessor> TextProcessor::FromTokenizer(std::unique_ptr<Tokenizer> tokenizer) {
+  std::unique_ptr<TextProcessor> made(new TextProcessor);
+  made->tokenizer_ = std::move(tokenizer);
+  return made;
+}
+
 Status TextProcessor::ReadSpecialTokens(const std::string& folder, const Json& tokenizer_config) {
   OCTAVO_ASSIGN_OR_RETURN(const Json map, ReadOptional(folder + "/special_tokens_map.json"));
   for (const char* name : kSpecialTokenNames) {
@@ -158,6 +164,8 @@ Status TextProcessor::ApplyBosEosFlags(const Json& tokenizer_config) {
                           flagged("add_bos_token", "bos_token", tokenizer_->prefix_ids()));
   OCTAVO_ASSIGN_OR_RETURN(Ids suffix,
                           flagged("add_eos_token", "eos_token", tokenizer_->suffix_ids()));
+  if (prefix != tokenizer_->prefix_ids()) prefix_rule_ = "add_bos_token";
+  if (suffix != tokenizer_->suffix_ids()) suffix_rule_ = "add_eos_token";
   tokenizer_->SetAffixes(std::move(prefix), std::move(suffix));
   return Status::Ok();
 }

@@ -32,7 +32,17 @@ class TextProcessor {
   // From a GGUF file's metadata.
   static Result<std::unique_ptr<TextProcessor>> FromGguf(const GgufVocabulary& vocabulary);
 
+  // A tokenizer alone: no chat template, no special tokens beside what it adds itself.
+  static std::unique_ptr<TextProcessor> FromTokenizer(std::unique_ptr<Tokenizer> tokenizer);
+
   const Tokenizer& tokenizer() const { return *tokenizer_; }
+  // For callers that need nothing else; nothing but the destructor may follow.
+  std::unique_ptr<Tokenizer> TakeTokenizer() { return std::move(tokenizer_); }
+
+  // Who decides on the tokens before and after a plain text: "post_processor" (of tokenizer.json, or what
+  // the file implies), "add_bos_token" or "add_eos_token" (tokenizer_config.json overrules it).
+  const std::string& prefix_rule() const { return prefix_rule_; }
+  const std::string& suffix_rule() const { return suffix_rule_; }
 
   // Ids of plain text, with the special tokens that the tokenizer adds.
   Result<std::vector<int32_t>> EncodeText(std::string_view text) const {
@@ -67,6 +77,8 @@ class TextProcessor {
   void SetChatTemplate(const std::string& source);
 
   std::unique_ptr<Tokenizer> tokenizer_;
+  std::string prefix_rule_ = "post_processor";
+  std::string suffix_rule_ = "post_processor";
   std::unique_ptr<ChatTemplate> chat_template_;
   Status chat_template_status_;  // why chat_template_ is null
   Json special_tokens_ = Json::object();
