@@ -26,13 +26,28 @@ class ConvertCheckpointTest : public testing::Test {
     root_ = fs::path(testing::TempDir()) / ("octavo_convert_" + std::to_string(::getpid()));
     fs::create_directories(root_ / "model");
     const fs::path golden = fs::path(OCTAVO_SOURCE_DIR) / "tests/golden/llama/plain";
-    for (const char* name : {"config.json", "model.safetensors"}) {
-      fs::copy_file(golden / name, root_ / "model" / name);
-    }
-    fs::copy_file(fs::path(OCTAVO_SOURCE_DIR) / "tests/fuzz/corpus/tokenizer_json/gpt2",
+    fs::copy_file(golden / "config.json", root_ / "model/config.json");
+    fs::copy_file(fs::path(OCTAVO_SOURCE_DIR) / "tests/fuzz/corpus/tokenizer_json/llama2",
                   root_ / "model/tokenizer.json");
+    WriteBf16(golden.string());
   }
   void TearDown() override { fs::remove_all(root_); }
+
+  // The golden model is f32; scales of its bf16 rounding are half floats too.
+  void WriteBf16(const std::string& golden) {
+    auto checkpoint = Checkpoint::Open(golden);
+    ASSERT_TRUE(checkpoint.ok()) << checkpoint.status().ToString();
+    std::vector<TensorSpec> specs;
+    for (const StoredTensor& t : (*checkpoint)->tensors()) specs.push_back({t.name, DType::kBF16, t.shape});
+    auto writer = SafetensorsWriter::Create((root_ / "model/model.safetensors").string(), specs, {});
+    ASSERT_TRUE(writer.ok()) << writer.status().ToString();
+    for (const StoredTensor& t : (*checkpoint)->tensors()) {
+      std::vector<uint16_t> values(static_cast<size_t>(t.shape.NumElements()));
+      ASSERT_TRUE((*checkpoint)->ReadRowsBf16(t, 0, t.rows(), values.data()).ok());
+      ASSERT_TRUE((*writer)->WriteTensor(t.name, std::as_bytes(std::span(values))).ok());
+    }
+    ASSERT_TRUE((*writer)->Finish().ok());
+  }
 
   std::string Quantize(const std::string& scheme) {
     QuantizeOptions options;
