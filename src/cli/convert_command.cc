@@ -6,6 +6,7 @@
 #include <string>
 
 #include "cli/command.h"
+#include "cli/hub_model.h"
 #include "cli/interrupt.h"
 #include "cli/progress_bar.h"
 #include "cli/report.h"
@@ -20,6 +21,7 @@ struct ConvertCommandOptions {
 };
 
 Status RunConvert(ConvertCommandOptions& options) {
+  OCTAVO_ASSIGN_OR_RETURN(options.convert.model, ResolveModel(options.convert.model));
   const InterruptScope interrupt;
   options.convert.cancel = &interrupt.flag();
   Result<ConvertResult> result = [&options] {
@@ -48,7 +50,7 @@ Status RunConvert(ConvertCommandOptions& options) {
 CommandAction Configure(CLI::App& app) {
   auto options = std::make_shared<ConvertCommandOptions>();
   ConvertOptions& convert = options->convert;
-  app.add_option("MODEL", convert.model, "Hugging Face folder: quantized, or 16-bit for gguf")
+  app.add_option("MODEL", convert.model, "Hugging Face folder or hub name: quantized, or 16-bit for gguf")
       ->required();
   app.add_option("--to", convert.to, "One of " + ConvertTargets())->required()->type_name("FORM");
   app.add_option("-o,--output", convert.output, "Folder to create, or the .gguf file")->required();

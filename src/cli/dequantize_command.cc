@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "cli/command.h"
+#include "cli/hub_model.h"
 #include "cli/progress_bar.h"
 #include "io/hf_config.h"
 #include "io/safetensors_writer.h"
@@ -45,7 +46,8 @@ Result<Linears> OpenLinears(const Checkpoint& checkpoint) {
 
 Status RunDequantize(const DequantizeOptions& options) {
   constexpr int64_t kRows = 64;
-  OCTAVO_ASSIGN_OR_RETURN(const auto checkpoint, Checkpoint::Open(options.model));
+  OCTAVO_ASSIGN_OR_RETURN(const std::string path, ResolveModel(options.model));
+  OCTAVO_ASSIGN_OR_RETURN(const auto checkpoint, Checkpoint::Open(path));
   OCTAVO_ASSIGN_OR_RETURN(const Linears linears, OpenLinears(*checkpoint));
   std::vector<TensorSpec> specs;
   for (const auto& [module, source] : linears) {

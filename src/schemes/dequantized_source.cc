@@ -33,13 +33,9 @@ class Bf16Source final : public FloatSource {
 }  // namespace
 
 void FloatSource::SetFloatSpec(DType type, int64_t n, int64_t k) {
-  spec_ = {.code = CodeType::kF32, .bits = BitsOf(type), .n = n, .k = k};
-  info_.activation = ActivationFormat::kF32;
-  if (type == DType::kF16) spec_.code = CodeType::kF16;
-  if (type == DType::kBF16) {
-    spec_.code = CodeType::kBf16;
-    info_.activation = ActivationFormat::kBf16;
-  }
+  const bool bf16 = type == DType::kBF16;
+  spec_ = {.code = bf16 ? CodeType::kBf16 : CodeType::kF32, .bits = bf16 ? 16 : 32, .n = n, .k = k};
+  info_.activation = bf16 ? ActivationFormat::kBf16 : ActivationFormat::kF32;
 }
 
 Status FloatSource::ReadRows(int64_t row_begin, int64_t count, WeightRows& rows) const {
@@ -52,8 +48,7 @@ Status FloatSource::ReadRows(int64_t row_begin, int64_t count, WeightRows& rows)
     return Status::Ok();
   }
   for (size_t i = 0; i < values.size(); ++i) {
-    const uint16_t bits =
-        spec_.code == CodeType::kBf16 ? F32ToBf16(values[i]) : F32ToF16(values[i]);
+    const uint16_t bits = F32ToBf16(values[i]);
     std::memcpy(&rows.codes[2 * i], &bits, sizeof bits);
   }
   return Status::Ok();

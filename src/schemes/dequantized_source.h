@@ -9,7 +9,7 @@
 
 namespace octavo {
 
-// A source whose kernels get its dequantized values, rounded to spec().code (kF32, kF16 or kBf16).
+// A source whose kernels get its dequantized values, in spec().code (kF32 or kBf16).
 // Subclasses implement DequantizeRows, which ReadRows calls.
 class FloatSource : public WeightSource {
  public:
@@ -17,8 +17,8 @@ class FloatSource : public WeightSource {
   Status DequantizeRows(int64_t row_begin, int64_t count, float* out) const override = 0;
 
  protected:
-  // Sets spec() to [n, k] floats of `type` (F32, F16 or BF16) and the activation that goes with them:
-  // half floats do not fit bf16, so their products run in f32.
+  // Sets spec() to [n, k] floats that hold values of `type` (F32, F16 or BF16), and the activation that
+  // goes with them: half floats do not fit bf16, so they are widened and their products run in f32.
   void SetFloatSpec(DType type, int64_t n, int64_t k);
 };
 

@@ -189,6 +189,51 @@ class DamagedTest(unittest.TestCase):
                 self.assertTrue((out / "model.safetensors").exists())
                 shutil.rmtree(out)
 
+    def test_damaged_foreign_forms(self):
+        folder = self.model()
+        for scheme, target in [("W4A16_ASYM", "gptq"), ("W4A16", "awq")]:
+            source, out = self.scratch / scheme, self.scratch / target
+            bf16 = self.to_bf16(folder)
+            self.assertEqual(octavo("quantize", bf16, "--scheme", scheme, "-o", source).returncode, 0)
+            done = octavo("convert", source, "--to", target, "-o", out)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertEqual(self.run_model(out).returncode, 0)
+            path = out / "model.safetensors"
+            data = path.read_bytes()
+            header = 8 + struct.unpack("<Q", data[:8])[0]
+            rng = random.Random(2)
+            for at in [rng.randrange(8, header) for _ in range(25)] + [rng.randrange(header, len(data)) for _ in range(10)]:
+                broken = bytearray(data)
+                broken[at] ^= 1 << rng.randrange(8)
+                path.write_bytes(broken)
+                for command in [("inspect", out), ("convert", out, "--to", "compressed-tensors", "-o", self.scratch / "x", "--overwrite")]:
+                    self.assertIn(octavo(*command).returncode, (0, 1))
+            path.write_bytes(data[:header + 100])
+            refused = self.scratch / "refused"
+            self.assert_error(octavo("convert", out, "--to", "compressed-tensors", "-o", refused), "model.safetensors")
+            self.assertFalse(refused.exists())
+
+    def to_bf16(self, folder):
+        """The f32 golden model cut to bf16: scales that fit half floats."""
+        out = self.scratch / "bf16"
+        if out.exists():
+            return out
+        shutil.copytree(folder, out)
+        data = (folder / "model.safetensors").read_bytes()
+        size = struct.unpack("<Q", data[:8])[0]
+        header, values, at = json.loads(data[8:8 + size]), b"", 0
+        for name, entry in sorted(header.items(), key=lambda item: item[1].get("data_offsets", [0])[0]):
+            if name == "__metadata__":
+                continue
+            begin, end = entry["data_offsets"]
+            raw = data[8 + size + begin:8 + size + end]
+            cut = b"".join(raw[i + 2:i + 4] for i in range(0, len(raw), 4))
+            entry.update(dtype="BF16", data_offsets=[at, at + len(cut)])
+            at, values = at + len(cut), values + cut
+        text = json.dumps(header).encode()
+        (out / "model.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + values)
+        return out
+
 
 if __name__ == "__main__":
     unittest.main(argv=sys.argv[:1], verbosity=1)

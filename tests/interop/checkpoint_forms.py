@@ -17,6 +17,7 @@ import argparse
 import json
 import pathlib
 import shutil
+import subprocess
 import sys
 import tempfile
 
@@ -267,7 +268,6 @@ def gguf_converted(run, source, target):
     sample.write_text("Hello wörld, 1234 times <|im_start|>user\n\tdef f(x): return x\n" * 3)
     ids = []
     for model in (source, path):
-        import subprocess
         with open(sample) as text:
             ids.append(subprocess.run([run.octavo, "tokenize", str(model), "--ids"], stdin=text, check=True,
                                       capture_output=True, text=True).stdout)
@@ -292,8 +292,7 @@ HEADER = """# Checkpoint forms
 
 Written by `tests/interop/checkpoint_forms.py --table` from a run on a machine with {isa}: each form is
 made or read by the library named, its dequantized weights are equal to Octavo's bit for bit, and the
-model runs with the kernel named (a `*_reference` or `expanded to bf16` form runs, but not at its own
-bits). A form not listed is refused by name.
+model runs with the kernel named (one in brackets `expanded to bf16` or run as its table's floats is not run at its own bits). A form not listed is refused by name.
 
 `octavo convert MODEL --to gptq|awq|compressed-tensors|gguf-q8_0|gguf-q4_0 -o OUT` moves codes, zero points
 and scales between forms unchanged, or says why it cannot; the gguf forms also take a 16-bit folder and
@@ -305,10 +304,12 @@ round it as ggml does. `octavo dequantize MODEL -o FILE` writes the values compa
 
 
 def write_table(run, path):
-    report = common.run_json(run.octavo, "info")
-    text = HEADER.format(isa=report.get("isa", "this CPU") if isinstance(report, dict) else "this CPU")
+    kernels = " ".join(row[4] for row in run.rows)
+    levels = [name for key, name in (("_amx", "AMX"), ("_avx512", "AVX-512"), ("_avx2", "AVX2")) if key in kernels]
+    text = HEADER.format(isa=" and ".join(levels))
     for form, scheme, reads, writes, kernel, note, library in run.rows:
         kernel = f"`{kernel}`" + (f" ({note})" if "expanded" in note or "table codes" in note else "")
+        form = form.replace("_", " ").replace("gptq v2", "gptq_v2") if " " not in form else form
         text += f"| {form} | {scheme} | {reads} | {writes} | {kernel} | {library} |\n"
     pathlib.Path(path).write_text(text)
 
