@@ -3,9 +3,12 @@
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
+import urllib.request
 
 SKIPPED = 77  # exit code of a script that could not run; says why
 
@@ -50,6 +53,50 @@ def shared():
     root = os.environ.get("OCTAVO_SHARED")
     path = pathlib.Path(root) if root else pathlib.Path(__file__).resolve().parents[3] / "shared"
     return path if path.is_dir() else None
+
+
+class Serving:
+    """`octavo serve MODEL` on a free port, ready when the constructor returns."""
+
+    def __init__(self, program, model, *flags):
+        self.process = subprocess.Popen([program, "serve", str(model), "--port", "0", *map(str, flags)],
+                                        stderr=subprocess.PIPE, text=True)
+        self.url = None
+        lines = []
+        for line in self.process.stderr:
+            lines.append(line)
+            if " listens on " in line:
+                self.url = line.split(" listens on ")[1].split()[0]
+            if line.startswith("ready"):
+                break
+        else:
+            raise RuntimeError("the server did not start: " + "".join(lines[-5:]))
+        host = self.url.split("//")[1].rsplit(":", 1)
+        self.address = host[0], int(host[1])
+        # What it writes later must not fill the pipe and stop it.
+        threading.Thread(target=self.process.stderr.read, daemon=True).start()
+        self.model = self.get("/v1/models")["data"][0]["id"]
+
+    def get(self, path):
+        with urllib.request.urlopen(self.url + path, timeout=60) as reply:
+            return json.load(reply)
+
+    def stop(self):
+        """Ends the server as an operator would."""
+        self.process.send_signal(signal.SIGTERM)
+        code = self.process.wait(60)
+        assert code == 0, code
+
+    def kill(self):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.kill()
 
 
 def main(body):

@@ -7,38 +7,19 @@ import concurrent.futures
 import json
 import math
 import os
-import signal
-import subprocess
 import sys
 import time
-import urllib.request
 
 import openai
 
+from common import Serving
 
-class Serving:
+
+
+class OpenAiServing(Serving):
     def __init__(self, program, model, *flags):
-        self.process = subprocess.Popen([program, "serve", model, "--port", "0", *flags],
-                                        stderr=subprocess.PIPE, text=True)
-        self.url = None
-        deadline = time.time() + 300
-        while True:
-            line = self.process.stderr.readline()
-            assert line and time.time() < deadline, "the server did not start"
-            if " listens on " in line:
-                self.url = line.split(" listens on ")[1].split()[0]
-            if line.startswith("ready"):
-                break
+        super().__init__(program, model, *flags)
         self.client = openai.OpenAI(base_url=self.url + "/v1", api_key="none", max_retries=0, timeout=300)
-        self.model = self.client.models.list().data[0].id
-
-    def get(self, path):
-        return json.load(urllib.request.urlopen(self.url + path))
-
-    def stop(self):
-        self.process.send_signal(signal.SIGTERM)
-        code = self.process.wait(60)
-        assert code == 0, code
 
 
 def completion(serving):
@@ -184,7 +165,7 @@ def disconnects_free_everything(serving):
 
 def main():
     program, model = sys.argv[1], sys.argv[2]
-    serving = Serving(program, model, "--max-model-len", "2048", "--kv-cache-memory-bytes", "512MiB")
+    serving = OpenAiServing(program, model, "--max-model-len", "2048", "--kv-cache-memory-bytes", "512MiB")
     failed = 0
     try:
         for test in (completion, echo_scores_the_prompt, chat, seeds_and_choices, stops, json_schema, tools,
@@ -197,8 +178,7 @@ def main():
                 print(f"FAILED {test.__name__}: {type(error).__name__}: {str(error)[:500]}", flush=True)
         serving.stop()
     finally:
-        if serving.process.poll() is None:
-            serving.process.kill()
+        serving.kill()
     return 1 if failed else 0
 
 
