@@ -14,7 +14,7 @@ namespace octavo {
 void AddBenchEngineOptions(CLI::App& app, BenchEngineOptions& options) {
   EngineOptions& e = options.engine;
   const auto add = [&app](const char* flag, auto& target, const char* help) {
-    app.add_option(flag, target, help)->capture_default_str();
+    return app.add_option(flag, target, help)->capture_default_str();
   };
   app.add_option("MODEL", e.model, "Model folder, GGUF file or hub name ORG/NAME")->required();
   add("--input-len", options.input_len, "Prompt tokens per request");
@@ -28,7 +28,10 @@ void AddBenchEngineOptions(CLI::App& app, BenchEngineOptions& options) {
   add("--max-num-batched-tokens", e.max_num_batched_tokens, "Tokens computed per step, at most");
   add("--max-model-len", e.max_model_len, "Longest prompt and output; 0: the model's own");
   add("--block-size", e.block_size, "Tokens per KV block");
-  add("--kv-cache-memory-bytes", e.kv_cache_memory_bytes, "KV pool; 0: half of free memory");
+  add("--num-kv-blocks,--num-gpu-blocks-override", e.num_kv_blocks, "KV blocks; 0: by memory");
+  add("--kv-cache-memory-bytes", e.kv_cache_memory_bytes,
+      "Memory for KV, e.g. 2GiB; 0: half of what is free")
+      ->transform(CLI::AsSizeValue(false));
   add("--num-speculative-tokens", e.num_speculative_tokens, "Prompt look-up drafts; 0: off");
   add("--threads", e.num_threads, "Compute threads; 0: one per CPU");
   add("--seed", e.seed, "Of prompts and sampling");
@@ -79,6 +82,7 @@ Json DescribeRun(const LlmEngine& engine) {
           {"block_size", info.block_size},
           {"num_kv_blocks", info.num_kv_blocks},
           {"weight_bytes", info.weight_bytes},
+          {"kv_cache_bytes", info.kv_cache_bytes},
           {"num_steps", stats.num_steps},
           {"mean_running_seqs", stats.mean_running_seqs},
           {"num_preemptions", stats.num_preemptions},

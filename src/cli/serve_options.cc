@@ -92,6 +92,8 @@ void AddEngineFlags(CLI::App& app, ServeFlags& all) {
             "Prompt lookup: tokens proposed per step; 0: off");
   flags.Add("--threads", engine.num_threads, "Compute threads; 0: one per CPU");
   flags.Add("--max-logprobs", engine.max_logprobs, "Largest logprobs a request may ask for");
+  flags.AddSwitch("--check-integrity", engine.check_integrity,
+                  "Verify all KV bookkeeping after every step (for tests; slow)");
 }
 
 void AddListenFlags(CLI::App& app, ServeFlags& all) {
