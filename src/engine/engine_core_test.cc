@@ -11,6 +11,7 @@
 #include <random>
 
 #include "engine/fake_executor.h"
+#include "engine/textbook_beams.h"
 
 namespace octavo {
 namespace {
@@ -329,39 +330,16 @@ TEST(EngineCoreTest, AbortReportsOpenChoicesAndFreesPages) {
   for (int32_t i = 0; i < 3; ++i) EXPECT_EQ((h.outputs[{1, i}].reason), FinishReason::kAbort);
 }
 
-// Exhaustive search over a tiny tree, to compare with.
 TEST(EngineCoreTest, BeamSearchFindsWhatATextbookSearchFinds) {
   const std::vector<int64_t> windows = {0};
   const std::vector<int32_t> prompt = {1, 2, 7, 7, 7, 7, 7};
   constexpr int kWidth = 4;
   constexpr int kSteps = 12;
-  struct Beam {
-    std::vector<int32_t> tokens;
-    double sum = 0;
-  };
-  std::vector<Beam> beams = {{prompt, 0}};
-  std::vector<Beam> completed;
-  Sampler sampler;
-  std::vector<float> logits(kVocab);
-  for (int step = 0; step < kSteps; ++step) {
-    std::vector<Beam> next;
-    for (const Beam& beam : beams) {
-      testing::FakeLogits(
-          testing::HistoryOf(beam.tokens, static_cast<int64_t>(beam.tokens.size()) - 1, windows),
-          logits);
-      for (const auto& entry : sampler.Top(logits, 2 * kWidth)) {
-        Beam b = beam;
-        b.tokens.push_back(entry.token);
-        b.sum += static_cast<double>(entry.logprob);
-        (entry.token == kEos ? completed : next).push_back(std::move(b));
-      }
-    }
-    std::stable_sort(next.begin(), next.end(),
-                     [](const Beam& a, const Beam& b) { return a.sum > b.sum; });
-    next.resize(kWidth);
-    beams = std::move(next);
-  }
-  completed.insert(completed.end(), beams.begin(), beams.end());
+  testing::TextbookBeams search(prompt, kWidth, kVocab, kEos);
+  for (int step = 0; step < kSteps; ++step) search.Step(windows);
+  using Beam = testing::TextbookBeams::Beam;
+  std::vector<Beam> completed = search.completed;
+  completed.insert(completed.end(), search.beams.begin(), search.beams.end());
   const auto score = [](const Beam& b) {
     return b.sum / static_cast<double>(b.tokens.size() - (b.tokens.back() == kEos));
   };
