@@ -21,6 +21,8 @@ from engines import LlamaCpp, Octavo, OpenVino, Vllm
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
+MARKER = "<!-- bench/compare.sh writes everything below -->"
+
 # name, what each engine runs. `gguf` is a type of `octavo convert --to gguf-*`; Octavo runs that file at its
 # own bits, and the 16-bit folder in its own schemes beside it.
 CASES = [
@@ -135,6 +137,15 @@ def markdown(machine, results, args):
     return "\n".join(lines)
 
 
+def write_markdown(path, report):
+    """Replaces what stands below the marker line, so that a document keeps its introduction."""
+    head = ""
+    if os.path.exists(path):
+        text = pathlib.Path(path).read_text(encoding="utf-8")
+        head = text[:text.find(MARKER)] if MARKER in text else ""
+    pathlib.Path(path).write_text(f"{head}{MARKER}\n\n{report}\n", encoding="utf-8")
+
+
 def parse():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("models", nargs="+", metavar="FOLDER", help="16-bit Hugging Face folder")
@@ -154,6 +165,8 @@ def parse():
     parser.add_argument("--scratch", default=os.path.expanduser("~/.cache/octavo/bench"),
                         help="where converted GGUF files are kept")
     parser.add_argument("--output", default="compare.jsonl", help="JSON lines are appended here")
+    parser.add_argument("--markdown", help="also write the tables to this file, under the marker line "
+                        f"'{MARKER}' when it has one")
     parser.add_argument("--chart", help="SVG file for a bar chart")
     return parser.parse_args()
 
@@ -170,7 +183,10 @@ def main():
         else:
             print(f"compare: {name} is left out (not given, or not found: {program})", file=sys.stderr)
     machine, results = measure(args, engines)
-    print(markdown(machine, results, args))
+    report = markdown(machine, results, args)
+    print(report)
+    if args.markdown:
+        write_markdown(args.markdown, report)
     if args.chart:
         write_chart(args.chart, medians(results))
 

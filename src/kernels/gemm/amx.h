@@ -27,7 +27,7 @@ namespace octavo {
 namespace {
 
 inline constexpr int64_t kAmxMaxRows = 512;
-inline constexpr int64_t kAmxMaxPanels = 4;        // panels that share one pass over the activations
+inline constexpr int64_t kAmxMaxPanels = 8;        // panels that share one pass over the activations
 inline constexpr int64_t kAmxL2Bytes = 1280 << 10;  // activations up to here are read again from L2
 
 template <bool kValue>
