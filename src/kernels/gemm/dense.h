@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The kernel for weights that need no unpacking: one dword per channel and step feeds a dot product.
+// The kernel for weights that need no unpacking: one dword (f16: half a dword) per channel and step
+// feeds a dot product.
 //
-// Panel: [channel scales][steps][channels] dwords. A tile of rows x channels keeps all accumulators in
+// Panel: [channel scales][steps][channels] elements of kWeightBytes. A tile of rows x channels keeps all accumulators in
 // registers over the whole of K; the panel is read from DRAM once and stays in L2 for further tiles.
 // `Dot` supplies the types and the step (one per data type and ISA); see the kernel files.
 #pragma once
@@ -17,7 +18,7 @@ namespace {
 template <typename Dot>
 struct Dense {
   static constexpr int kChannels = Dot::kVectors * Dot::kVectorLanes;
-  static constexpr int64_t kStepBytes = kChannels * 4;
+  static constexpr int64_t kStepBytes = kChannels * Dot::kWeightBytes;
   static constexpr int64_t kHeader = kChannels * 4;
 
   // Steps of one row; K is padded as gemm.h promises.
@@ -26,7 +27,7 @@ struct Dense {
   }
 
   static size_t PanelBytes(const WeightSpec& w) {
-    return static_cast<size_t>(kHeader + Steps(w) * kStepBytes);
+    return static_cast<size_t>((kHeader + Steps(w) * kStepBytes + 63) / 64 * 64);
   }
 
   template <int kRows, bool kPrefetch>
@@ -48,10 +49,9 @@ struct Dense {
       typename Dot::Weight weight[kVectors];
 #pragma GCC unroll 4
       for (int v = 0; v < kVectors; ++v) {
-        weight[v] = Dot::LoadWeight(w + v * Dot::kVectorLanes * 4);
-        if (kPrefetch && (v * Dot::kVectorLanes * 4) % 64 == 0) {
-          __builtin_prefetch(w + v * Dot::kVectorLanes * 4 + ahead, 0, 2);
-        }
+        const int64_t at = v * Dot::kVectorLanes * Dot::kWeightBytes;
+        weight[v] = Dot::LoadWeight(w + at);
+        if (kPrefetch && at % 64 == 0) __builtin_prefetch(w + at + ahead, 0, 2);
       }
 #pragma GCC unroll 16
       for (int m = 0; m < kRows; ++m) {

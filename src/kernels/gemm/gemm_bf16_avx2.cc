@@ -17,7 +17,7 @@ struct Dot {
   using Weight = Pair;
   using Mode = FlushDenormals;
   static constexpr int kVectors = 2, kVectorLanes = 8, kMaxRows = 4;
-  static constexpr int64_t kStepK = 2, kPadK = 8, kXBytes = 2;
+  static constexpr int64_t kWeightBytes = 4, kStepK = 2, kPadK = 8, kXBytes = 2;
   static Acc Zero() { return _mm256_setzero_ps(); }
   static Pair Split(__m256i v) {
     return {_mm256_castsi256_ps(_mm256_slli_epi32(v, 16)),

@@ -17,7 +17,7 @@ struct Dot {
   using Weight = Pair;
   using Mode = FlushDenormals;
   static constexpr int kVectors = 2, kVectorLanes = 16, kMaxRows = 6;
-  static constexpr int64_t kStepK = 2, kPadK = 8, kXBytes = 2;
+  static constexpr int64_t kWeightBytes = 4, kStepK = 2, kPadK = 8, kXBytes = 2;
   static Acc Zero() { return _mm512_setzero_ps(); }
   static Pair Split(__m512i v) {
     return {_mm512_castsi512_ps(_mm512_slli_epi32(v, 16)),

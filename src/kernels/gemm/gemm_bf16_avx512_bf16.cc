@@ -12,7 +12,7 @@ struct Dot {
   using Weight = __m512bh;
   using Mode = FlushDenormals;  // for the epilogue; vdpbf16ps flushes anyway
   static constexpr int kVectors = 4, kVectorLanes = 16, kMaxRows = 6;
-  static constexpr int64_t kStepK = 2, kPadK = 8, kXBytes = 2;
+  static constexpr int64_t kWeightBytes = 4, kStepK = 2, kPadK = 8, kXBytes = 2;
   static Acc Zero() { return _mm512_setzero_ps(); }
   static Weight LoadWeight(const std::byte* p) { return (__m512bh)_mm512_load_si512(p); }
   static __m512bh LoadX(const std::byte* p) {

@@ -12,7 +12,7 @@ struct Dot {
   using Weight = __m256;
   using Mode = NoMode;
   static constexpr int kVectors = 2, kVectorLanes = 8, kMaxRows = 6;
-  static constexpr int64_t kStepK = 1, kPadK = 1, kXBytes = 4;
+  static constexpr int64_t kWeightBytes = 4, kStepK = 1, kPadK = 1, kXBytes = 4;
   static Acc Zero() { return _mm256_setzero_ps(); }
   static Weight LoadWeight(const std::byte* p) {
     return _mm256_load_ps(reinterpret_cast<const float*>(p));

@@ -13,7 +13,7 @@ struct Dot {
   using Weight = __m512;
   using Mode = NoMode;
   static constexpr int kVectors = 4, kVectorLanes = 16, kMaxRows = 6;
-  static constexpr int64_t kStepK = 1, kPadK = 1, kXBytes = 4;
+  static constexpr int64_t kWeightBytes = 4, kStepK = 1, kPadK = 1, kXBytes = 4;
   static Acc Zero() { return _mm512_setzero_ps(); }
   static Weight LoadWeight(const std::byte* p) { return _mm512_load_ps(p); }
   static __m512 LoadX(const std::byte* p) {

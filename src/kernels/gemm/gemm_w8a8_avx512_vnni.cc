@@ -15,7 +15,7 @@ struct Dot {
   using Weight = __m512i;
   using Mode = NoMode;
   static constexpr int kVectors = 4, kVectorLanes = 16, kMaxRows = 6;
-  static constexpr int64_t kStepK = 4, kPadK = 4, kXBytes = 1;
+  static constexpr int64_t kWeightBytes = 4, kStepK = 4, kPadK = 4, kXBytes = 1;
   static Acc Zero() { return _mm512_setzero_si512(); }
   static Weight LoadWeight(const std::byte* p) { return _mm512_load_si512(p); }
   static __m512i LoadX(const std::byte* p) {
