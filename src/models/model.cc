@@ -6,6 +6,8 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
+#include <system_error>
 
 namespace octavo {
 
@@ -21,14 +23,17 @@ constexpr std::array kArchs = {
 #undef OCTAVO_ARCH
 };
 
-// Whether `name` is `pattern` with digits in place of each "{}".
-bool Matches(std::string_view pattern, std::string_view name) {
+// Whether `name` is `pattern` with digits in place of each "{}", which `numbers` gets.
+bool Matches(std::string_view pattern, std::string_view name, std::vector<int64_t>& numbers) {
+  numbers.clear();
   while (!pattern.empty()) {
     if (pattern.starts_with("{}")) {
-      const size_t digits = std::min(name.find_first_not_of("0123456789"), name.size());
-      if (digits == 0) return false;
+      int64_t number = 0;
+      const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), number);
+      if (error != std::errc() || name.front() == '-') return false;
+      numbers.push_back(number);
       pattern.remove_prefix(2);
-      name.remove_prefix(digits);
+      name.remove_prefix(static_cast<size_t>(end - name.data()));
     } else {
       if (name.empty() || name.front() != pattern.front()) return false;
       pattern.remove_prefix(1);
@@ -38,21 +43,39 @@ bool Matches(std::string_view pattern, std::string_view name) {
   return name.empty();
 }
 
+std::string_view WithoutSuffix(std::string_view tensor_name) {
+  for (const std::string_view suffix : {".weight", ".bias"}) {
+    if (tensor_name.ends_with(suffix)) return tensor_name.substr(0, tensor_name.size() - suffix.size());
+  }
+  return tensor_name;
+}
+
 }  // namespace
 
 std::span<const ModelArch* const> AllArchs() { return kArchs; }
 
 const WeightPattern* ModelArch::Match(std::string_view tensor_name) const {
-  for (const std::string_view suffix : {".weight", ".bias"}) {
-    if (tensor_name.ends_with(suffix)) {
-      tensor_name.remove_suffix(suffix.size());
-      break;
-    }
-  }
+  std::vector<int64_t> numbers;
   for (const WeightPattern& row : weight_map) {
-    if (Matches(row.pattern, tensor_name)) return &row;
+    if (Matches(row.pattern, WithoutSuffix(tensor_name), numbers)) return &row;
   }
   return nullptr;
+}
+
+std::optional<TensorPlace> ModelArch::Locate(std::string_view tensor_name) const {
+  constexpr std::string_view kRoot = "model.";
+  const std::string_view name = WithoutSuffix(tensor_name);
+  std::vector<int64_t> numbers;
+  for (const WeightPattern& row : weight_map) {
+    std::string_view bare = row.pattern;
+    if (bare.starts_with(kRoot)) bare.remove_prefix(kRoot.size());
+    if (!Matches(row.pattern, name, numbers) && !Matches(bare, name, numbers)) continue;
+    TensorPlace place{.row = &row, .layer = {}, .expert = {}};
+    if (!numbers.empty()) place.layer = numbers[0];
+    if (numbers.size() > 1) place.expert = numbers[1];
+    return place;
+  }
+  return std::nullopt;
 }
 
 Result<const ModelArch*> FindArch(const Json& config) {

@@ -73,6 +73,13 @@ struct SmoothingSite {
   std::vector<std::string_view> consumers;
 };
 
+// Where a tensor belongs: its row of the weight map and the numbers in place of "{}".
+struct TensorPlace {
+  const WeightPattern* row = nullptr;
+  std::optional<int64_t> layer;
+  std::optional<int64_t> expert;
+};
+
 // An architecture: everything Octavo knows about a family, exported as kArch_<stem of the file>.
 struct ModelArch {
   std::string_view name;  // the file's stem
@@ -81,9 +88,16 @@ struct ModelArch {
   Result<std::unique_ptr<Model>> (*load)(ModelConfig config, WeightLoader& loader);
   std::vector<WeightPattern> weight_map;
   std::vector<SmoothingSite> smoothing;
+  // SmoothQuant's alpha for the family: the share of the difficulty that moves into the weights.
+  float smoothing_strength = 0.8f;
+  // Whether the sites hold for this config; null: always.
+  bool (*can_smooth)(const ModelConfig& config) = nullptr;
 
   // The row whose pattern matches the tensor name (suffix ignored), or nullptr.
   const WeightPattern* Match(std::string_view tensor_name) const;
+
+  // The same with layer and expert. Also for names without the leading "model." of the patterns.
+  std::optional<TensorPlace> Locate(std::string_view tensor_name) const;
 };
 
 // All architectures of this build.

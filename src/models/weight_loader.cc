@@ -62,6 +62,10 @@ std::string WeightLoader::StoredName(const std::string& name) const {
 
 Result<std::vector<float>> WeightLoader::LoadVector(const std::string& in_range, int64_t size) {
   const std::string name = StoredName(in_range);
+  if (options_.overrides != nullptr) {
+    const auto& vectors = options_.overrides->vectors;
+    if (const auto it = vectors.find(name); it != vectors.end()) return it->second;
+  }
   const StoredTensor* tensor = checkpoint_->Find(name);
   if (tensor == nullptr) return NotFound(fmt::format("tensor '{}' is missing", name));
   if (tensor->shape != Shape{size}) {
@@ -157,6 +161,14 @@ Result<Linear> WeightLoader::Pack(std::string slot, const std::vector<Source>& s
   return Linear(std::move(slot), std::move(packed), std::move(bias), std::move(reports));
 }
 
+Result<WeightLoader::Source> WeightLoader::OpenPart(const std::string& module) const {
+  if (options_.overrides != nullptr) {
+    OCTAVO_ASSIGN_OR_RETURN(Source source, options_.overrides->open(module));
+    if (source != nullptr) return source;
+  }
+  return linears_.OpenLinear(module);
+}
+
 Result<Linear> WeightLoader::LoadLinear(std::string slot, const std::vector<Part>& parts, int64_t k,
                                         bool has_bias) {
   std::vector<Source> sources;
@@ -164,7 +176,7 @@ Result<Linear> WeightLoader::LoadLinear(std::string slot, const std::vector<Part
   std::vector<float> bias;
   for (const Part& part : parts) {
     const std::string module = StoredName(part.module);
-    OCTAVO_ASSIGN_OR_RETURN(Source source, linears_.OpenLinear(module));
+    OCTAVO_ASSIGN_OR_RETURN(Source source, OpenPart(module));
     OCTAVO_RETURN_IF_ERROR(CheckMatrix(*source, part.n, k));
     if (has_bias) {
       OCTAVO_ASSIGN_OR_RETURN(const std::vector<float> values,

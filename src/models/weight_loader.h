@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "base/cpu_features.h"
@@ -37,6 +38,13 @@ struct LayerRange {
   bool head = false;
 };
 
+// Takes weights from elsewhere than the checkpoint: calibration runs layers that are not on disk yet.
+struct WeightOverrides {
+  // The weight of a module; a null pointer leaves it to the checkpoint.
+  std::function<Result<std::unique_ptr<WeightSource>>(const std::string& module)> open;
+  std::unordered_map<std::string, std::vector<float>> vectors;  // by tensor name
+};
+
 struct LoadOptions {
   ComputeDType dtype = ComputeDType::kBfloat16;
   std::string quantization;   // online scheme ("fp8", "int8", ...) or empty
@@ -45,6 +53,7 @@ struct LoadOptions {
   std::optional<LayerRange> only;  // load a part of the model
   // Called from the loading thread as weights are packed, with bytes of file done and in all.
   std::function<void(uint64_t done, uint64_t total)> progress;
+  const WeightOverrides* overrides = nullptr;  // must outlive the loading
 };
 
 class WeightLoader {
@@ -92,6 +101,7 @@ class WeightLoader {
   WeightLoader(std::shared_ptr<const Checkpoint> checkpoint, const LoadOptions& options,
                LinearLoader linears, IsaLevel isa, ThreadPool& pool);
 
+  Result<Source> OpenPart(const std::string& module) const;
   Result<Source> OpenLmHead(const std::string& module, const std::string& tied_to) const;
   // The checkpoint's name of a module or tensor of the loaded range.
   std::string StoredName(const std::string& name) const;

@@ -30,6 +30,7 @@ const ModelArch kArch_llama = {
     .load = LoadLlamaLike,
     .weight_map = LlamaLikeWeightMap(),
     .smoothing = LlamaLikeSmoothing(),
+    .smoothing_strength = 0.85f,
 };
 
 }  // namespace octavo

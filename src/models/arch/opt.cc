@@ -262,6 +262,13 @@ Result<std::unique_ptr<Model>> Load(ModelConfig config, WeightLoader& loader) {
       std::make_unique<OptModel>(std::move(config), extras, std::move(weights)));
 }
 
+// A norm after the residual add feeds the residual too, and without weights there is nothing to fold
+// into. ReLU alone lets a scale pass from fc1 to fc2.
+bool CanSmooth(const ModelConfig& config) {
+  const auto extras = ParseExtras(config.extra, config.hidden_size);
+  return extras.ok() && extras->norm_before && extras->affine && config.hidden_act == "relu";
+}
+
 std::vector<WeightPattern> WeightMap() {
   return {
       {"model.decoder.embed_tokens", "embed_tokens"},
@@ -294,6 +301,8 @@ const ModelArch kArch_opt = {
                   {"final_layer_norm", {"fc1"}},
                   {"v_proj", {"out_proj"}},
                   {"fc1", {"fc2"}}},
+    .smoothing_strength = 0.5f,
+    .can_smooth = CanSmooth,
 };
 
 }  // namespace octavo
