@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: Apache-2.0
+// Blocks of 128 columns: inside a block 16 rows at a time, across blocks a GEMM.
+#include "quantizers/gptq.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <numeric>
+
+#include "quantizers/triangular_inverse.h"
+#include "schemes/compressed_form.h"
+
+namespace octavo {
+namespace {
+
+constexpr int64_t kColumns = 128;  // of a block
+constexpr int64_t kRows = 16;      // rounded side by side: one SIMD lane each
+
+// Adding and subtracting it rounds |x| < 2^22 to the nearest integer, ties to even.
+constexpr float kRounder = 12582912.0f;
+
+// One module's block of rows on its way through the columns.
+class RowBlock {
+ public:
+  RowBlock(const TargetModule& module, const GptqFactor& factor, int64_t count, QuantizedRows& rows)
+      : module_(module), factor_(factor), count_(count), k_(module.k), rows_(rows),
+        scale_cols_(ScaleCols(module.args.weights, module.k)),
+        weights_(static_cast<size_t>(count * k_)),
+        errors_(static_cast<size_t>(count * kColumns)) {}
+
+  Status Run(const float* x, MatrixProduct& product) {
+    Permute(x, product.pool());
+    const int64_t blocks = (k_ + kColumns - 1) / kColumns;
+    for (int64_t block = blocks - 1; block >= 0; --block) {
+      const int64_t begin = block * kColumns;
+      const int64_t width = std::min(kColumns, k_ - begin);
+      const int64_t tiles = (count_ + kRows - 1) / kRows;
+      product.pool().ParallelFor(tiles, 1, [&](int64_t first, int64_t last, int) {
+        for (int64_t tile = first; tile < last; ++tile) RoundTile(tile * kRows, begin, width);
+      });
+      if (begin == 0) break;
+      // W[:, 0..begin) -= E * L^-1[block, 0..begin)
+      const MatrixRef inverse{factor_.Inverse().Row(begin), width, begin, k_};
+      OCTAVO_ASSIGN_OR_RETURN(const PackedWeight packed,
+                              product.Pack(inverse, /*transposed=*/true, -1.0f));
+      OCTAVO_RETURN_IF_ERROR(product.Multiply({errors_.data(), count_, width, kColumns}, packed,
+                                              weights_.data(), k_, /*accumulate=*/true));
+    }
+    return Status::Ok();
+  }
+
+ private:
+  void Permute(const float* x, ThreadPool& pool) {
+    pool.ParallelFor(count_, 1, [&](int64_t first, int64_t last, int) {
+      for (int64_t row = first; row < last; ++row) {
+        float* to = weights_.data() + row * k_;
+        for (int64_t i = 0; i < k_; ++i) to[i] = x[row * k_ + factor_.order[static_cast<size_t>(i)]];
+      }
+    });
+  }
+
+  // Rounds the columns [begin, begin + width) of up to kRows rows and spreads each column's error over
+  // the columns of the block that are still to come.
+  void RoundTile(int64_t row_begin, int64_t begin, int64_t width) {
+    const int64_t count = std::min(kRows, count_ - row_begin);
+    alignas(64) float tile[kColumns][kRows] = {};
+    for (int64_t row = 0; row < count; ++row) {
+      const float* from = weights_.data() + (row_begin + row) * k_ + begin;
+      for (int64_t c = 0; c < width; ++c) tile[c][row] = from[c];
+    }
+    const MatrixRef inverse = factor_.Inverse();
+    for (int64_t c = width - 1; c >= 0; --c) {
+      const float* spread = inverse.Row(begin + c) + begin;
+      alignas(64) float error[kRows];
+      RoundColumn(row_begin, count, begin + c, tile[c], 1.0f / spread[c], error);
+      for (int64_t j = 0; j < c; ++j) {
+        const float factor = spread[j];
+        for (int64_t row = 0; row < kRows; ++row) tile[j][row] -= error[row] * factor;
+      }
+      for (int64_t row = 0; row < count; ++row) {
+        errors_[static_cast<size_t>((row_begin + row) * kColumns + c)] = error[row];
+      }
+    }
+  }
+
+  // Codes of one column; error = (w - dequantized) * reciprocal.
+  void RoundColumn(int64_t row_begin, int64_t count, int64_t position, const float* w,
+                   float reciprocal, float* error) {
+    const int bits = module_.args.weights.num_bits;
+    const float q_min = static_cast<float>(-(1 << (bits - 1)));
+    const float q_max = -q_min - 1;
+    const int64_t column = factor_.order[static_cast<size_t>(position)];
+    const int64_t group = column * scale_cols_ / k_;
+    alignas(64) float scale[kRows];
+    alignas(64) float zero[kRows] = {};
+    alignas(64) float code[kRows];
+    std::fill_n(scale, kRows, 1.0f);
+    for (int64_t row = 0; row < count; ++row) {
+      const auto at = static_cast<size_t>((row_begin + row) * scale_cols_ + group);
+      scale[row] = rows_.scales[at];
+      if (!rows_.zero_points.empty()) zero[row] = static_cast<float>(rows_.zero_points[at]);
+    }
+    for (int64_t row = 0; row < kRows; ++row) {
+      float q = w[row] / scale[row] + zero[row];
+      q = q < q_min ? q_min : q;
+      q = q > q_max ? q_max : q;
+      q = (q + kRounder) - kRounder;
+      code[row] = q;
+      error[row] = (w[row] - (q - zero[row]) * scale[row]) * reciprocal;
+    }
+    for (int64_t row = 0; row < count; ++row) {
+      rows_.codes[static_cast<size_t>((row_begin + row) * k_ + column)] =
+          static_cast<uint8_t>(static_cast<int8_t>(code[row]));
+    }
+  }
+
+  const TargetModule& module_;
+  const GptqFactor& factor_;
+  const int64_t count_;
+  const int64_t k_;
+  QuantizedRows& rows_;
+  const int64_t scale_cols_;
+  std::vector<float> weights_;  // [count, k] in order of position
+  std::vector<float> errors_;   // [count, kColumns] of the current block
+};
+
+// H with both axes in order of position, smoothed, dead inputs replaced, damped.
+void FillHessian(const InputStatistics& input, const std::vector<float>& inverse_scale,
+                 double damping, ThreadPool& pool, GptqFactor& factor) {
+  const int64_t k = factor.k;
+  const MatrixRef gram = input.Gram();
+  auto* out = factor.inverse.As<float>();
+  pool.ParallelFor(k, 1, [&](int64_t begin, int64_t end, int) {
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t row = factor.order[static_cast<size_t>(i)];
+      for (int64_t j = 0; j <= i; ++j) {
+        const int64_t col = factor.order[static_cast<size_t>(j)];
+        out[i * k + j] = gram.Row(row)[col] * inverse_scale[static_cast<size_t>(row)] *
+                         inverse_scale[static_cast<size_t>(col)];
+      }
+      if (factor.dead[static_cast<size_t>(row)]) out[i * k + i] = 1.0f;
+      out[i * k + i] += static_cast<float>(damping);
+    }
+  });
+}
+
+}  // namespace
+
+Result<GptqFactor> FactorHessian(const InputStatistics& input, const std::vector<float>& input_scale,
+                                 const GptqOptions& options, MatrixProduct& product) {
+  const int64_t k = input.k;
+  GptqFactor factor;
+  factor.k = k;
+  OCTAVO_ASSIGN_OR_RETURN(factor.inverse,
+                          AlignedBuffer::Allocate(static_cast<size_t>(k * k) * sizeof(float)));
+  std::vector<float> inverse_scale(static_cast<size_t>(k), 1.0f);
+  std::vector<float> diagonal(static_cast<size_t>(k));
+  factor.dead.resize(static_cast<size_t>(k));
+  double mean = 0;
+  for (size_t i = 0; i < diagonal.size(); ++i) {
+    if (!input_scale.empty()) inverse_scale[i] = 1.0f / input_scale[i];
+    diagonal[i] = input.Gram().Row(static_cast<int64_t>(i))[i] * inverse_scale[i] * inverse_scale[i];
+    factor.dead[i] = diagonal[i] == 0;
+    if (factor.dead[i]) diagonal[i] = 1.0f;
+    mean += static_cast<double>(diagonal[i]) / static_cast<double>(k);
+  }
+  factor.order.resize(static_cast<size_t>(k));
+  // Positions run from last to first, so the most important column comes last.
+  std::iota(factor.order.rbegin(), factor.order.rend(), 0);
+  if (options.act_order) {
+    std::stable_sort(factor.order.begin(), factor.order.end(), [&](int32_t a, int32_t b) {
+      return diagonal[static_cast<size_t>(a)] < diagonal[static_cast<size_t>(b)];
+    });
+  }
+  for (factor.damping = options.damping; factor.damping <= 1.0; factor.damping *= 10) {
+    FillHessian(input, inverse_scale, factor.damping * mean, product.pool(), factor);
+    OCTAVO_ASSIGN_OR_RETURN(const bool positive,
+                            InvertCholesky(factor.inverse.As<float>(), k, product));
+    if (positive) return factor;
+  }
+  return FailedPrecondition("the Hessian is not positive definite, even with full damping");
+}
+
+Status QuantizeGptq(const Scheme& scheme, const TargetModule& module, const GptqFactor& factor,
+                    float* x, int64_t row_begin, int64_t count, MatrixProduct& product,
+                    QuantizedRows& rows) {
+  for (int64_t i = 0; i < module.k; ++i) {
+    if (!factor.dead[static_cast<size_t>(i)]) continue;
+    for (int64_t row = 0; row < count; ++row) x[row * module.k + i] = 0;
+  }
+  OCTAVO_RETURN_IF_ERROR(scheme.quantize(module, x, row_begin, count, rows));
+  return RowBlock(module, factor, count, rows).Run(x, product);
+}
+
+}  // namespace octavo

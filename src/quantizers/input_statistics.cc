@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+// Transposes batches of inputs; the lower triangle of X^T X is a GEMM of X^T with blocks of itself.
+#include "quantizers/input_statistics.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "base/float16.h"
+
+namespace octavo {
+namespace {
+
+// Channels that are transposed together, so that a cache line of x is used whole.
+constexpr int64_t kChannels = 32;
+// Columns of the Gram matrix per product: of each diagonal block half is computed in vain.
+constexpr int64_t kGramBlock = 512;
+
+float ValueAt(const ActivationView& x, int64_t row, int64_t col) {
+  return x.spec.format == ActivationFormat::kBf16 ? Bf16ToF32(x.Row<uint16_t>(row)[col])
+                                                  : x.Row<float>(row)[col];
+}
+
+}  // namespace
+
+float InputStatistics::MaxAbs() const {
+  return absmax.empty() ? 0 : *std::max_element(absmax.begin(), absmax.end());
+}
+
+Result<InputObserver> InputObserver::Create(int64_t k, bool with_gram) {
+  InputObserver observer;
+  InputStatistics& statistics = observer.statistics_;
+  statistics.k = k;
+  statistics.absmax.resize(static_cast<size_t>(k));
+  statistics.abs_sum.resize(static_cast<size_t>(k));
+  if (!with_gram) return observer;
+  const size_t bytes = static_cast<size_t>(k * k) * sizeof(float);
+  OCTAVO_ASSIGN_OR_RETURN(statistics.gram, AlignedBuffer::Allocate(bytes));
+  std::memset(statistics.gram.data(), 0, bytes);
+  return observer;
+}
+
+Status InputObserver::Add(const ActivationView& x, MatrixProduct& product) {
+  if (x.spec.format != ActivationFormat::kBf16 && x.spec.format != ActivationFormat::kF32) {
+    return Internal(fmt::format("calibration met {} activations", NameOf(x.spec.format)));
+  }
+  InputStatistics& s = statistics_;
+  const bool gram = s.has_gram();
+  if (gram) {
+    OCTAVO_RETURN_IF_ERROR(transposed_.Reserve({x.spec.format, 0}, s.k, x.rows));
+  }
+  product.pool().ParallelFor(s.k, kChannels, [&](int64_t begin, int64_t end, int) {
+    // Not a power of two: columns of a tile must not share cache sets.
+    const int64_t stride = x.rows + 16;
+    std::vector<float> tile(static_cast<size_t>(kChannels * stride));
+    for (int64_t first = begin; first < end; first += kChannels) {
+      const int64_t count = std::min(kChannels, end - first);
+      for (int64_t row = 0; row < x.rows; ++row) {
+        for (int64_t c = 0; c < count; ++c) {
+          tile[static_cast<size_t>(c * stride + row)] = ValueAt(x, row, first + c);
+        }
+      }
+      for (int64_t c = 0; c < count; ++c) {
+        const float* values = tile.data() + c * stride;
+        float max = s.absmax[static_cast<size_t>(first + c)];
+        double sum = 0;
+        for (int64_t row = 0; row < x.rows; ++row) {
+          const float a = std::fabs(values[row]);
+          max = std::max(max, a);
+          sum += static_cast<double>(a);
+        }
+        s.absmax[static_cast<size_t>(first + c)] = max;
+        s.abs_sum[static_cast<size_t>(first + c)] += sum;
+        if (gram) transposed_.EncodeRow(first + c, values);
+      }
+    }
+  });
+  s.num_tokens += x.rows;
+  return gram ? AddGram(x, product) : Status::Ok();
+}
+
+Status InputObserver::AddGram(const ActivationView& x, MatrixProduct& product) {
+  const ActivationView& xt = transposed_.view();
+  const bool bf16 = x.spec.format == ActivationFormat::kBf16;
+  WeightSpec spec;
+  spec.code = bf16 ? CodeType::kBf16 : CodeType::kF32;
+  spec.bits = bf16 ? 16 : 32;
+  spec.k = x.rows;
+  const auto row_bytes = static_cast<size_t>(spec.k * spec.code_bytes());
+  auto* gram = statistics_.gram.As<float>();
+  for (int64_t block = 0; block < statistics_.k; block += kGramBlock) {
+    spec.n = std::min(kGramBlock, statistics_.k - block);
+    const auto rows = [&](int64_t begin, int64_t count, WeightRows& to) {
+      for (int64_t row = 0; row < count; ++row) {
+        const auto* from = static_cast<const uint8_t*>(xt.data) +
+                           (block + begin + row) * xt.row_stride * spec.code_bytes();
+        std::memcpy(to.codes.data() + static_cast<size_t>(row) * row_bytes, from, row_bytes);
+      }
+      return Status::Ok();
+    };
+    OCTAVO_ASSIGN_OR_RETURN(
+        const PackedWeight packed,
+        PackedWeight::Pack({{.spec = spec, .format = x.spec.format, .rows = rows}}, product.isa(),
+                           product.pool()));
+    packed.Multiply(xt.Slice(block, statistics_.k - block),
+                    {.out = gram + block * statistics_.k + block,
+                     .row_stride = statistics_.k,
+                     .bias = nullptr,
+                     .accumulate = true},
+                    product.pool());
+  }
+  return Status::Ok();
+}
+
+InputStatistics InputObserver::Take() {
+  if (statistics_.has_gram()) {
+    auto* gram = statistics_.gram.As<float>();
+    const int64_t k = statistics_.k;
+    constexpr int64_t kTile = 64;  // the mirror image of a tile is read along its rows
+    for (int64_t top = 0; top < k; top += kTile) {
+      for (int64_t left = top; left < k; left += kTile) {
+        for (int64_t row = top; row < std::min(top + kTile, k); ++row) {
+          for (int64_t col = std::max(left, row + 1); col < std::min(left + kTile, k); ++col) {
+            gram[row * k + col] = gram[col * k + row];
+          }
+        }
+      }
+    }
+  }
+  return std::move(statistics_);
+}
+
+}  // namespace octavo

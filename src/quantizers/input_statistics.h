@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// What calibration remembers of a linear layer's inputs X [num_tokens, k]: never X itself.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "base/aligned_buffer.h"
+#include "kernels/activation.h"
+#include "quantizers/matrix_product.h"
+
+namespace octavo {
+
+struct InputStatistics {
+  int64_t k = 0;
+  int64_t num_tokens = 0;
+  std::vector<float> absmax;    // [k], max |x| per channel
+  std::vector<double> abs_sum;  // [k], sum |x| per channel
+  AlignedBuffer gram;           // [k, k] f32, sum of x x^T (symmetric); empty if not asked for
+
+  bool has_gram() const { return gram.size() != 0; }
+  MatrixRef Gram() const { return {gram.As<float>(), k, k, k}; }
+  float MaxAbs() const;
+};
+
+// Adds up the statistics of one input over many batches. Sums run over tokens in order within a
+// batch, so the result depends on how tokens are cut into batches but not on threads.
+class InputObserver {
+ public:
+  // Errors: ResourceExhausted where there is no memory for the Gram matrix.
+  static Result<InputObserver> Create(int64_t k, bool with_gram);
+
+  // `x`: rows in kF32 or kBf16.
+  Status Add(const ActivationView& x, MatrixProduct& product);
+
+  // Completes the Gram matrix and hands everything over.
+  InputStatistics Take();
+
+ private:
+  InputObserver() = default;
+  Status AddGram(const ActivationView& x, MatrixProduct& product);
+
+  InputStatistics statistics_;
+  ActivationBuffer transposed_;  // [k, tokens] in the format of x
+};
+
+}  // namespace octavo

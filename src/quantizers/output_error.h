@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// What rounding a weight does to a layer's output, measured through the Gram matrix of its inputs:
+// |X dW^T|^2 = trace(dW G dW^T), so no input has to be kept.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "octavo/status.h"
+#include "quantizers/matrix_product.h"
+#include "schemes/scheme.h"
+
+namespace octavo {
+
+// Per row of a [rows, k]: sum over i, j of a[i] * gram[i][j] * b[j].
+Status QuadraticForms(const MatrixRef& a, const MatrixRef& b, const PackedWeight& gram,
+                      MatrixProduct& product, std::vector<double>& forms);
+
+// Rounds `x` [count, k] to nearest and back, in parallel blocks of rows. For schemes whose scales
+// belong to single rows; `module` need not be the whole matrix (n is ignored).
+Status RoundTrip(const Scheme& scheme, const TargetModule& module, const float* x, int64_t count,
+                 ThreadPool& pool, float* out);
+
+// Values of quantized rows. Takes the rows' memory.
+void Dequantize(const Scheme& scheme, const TargetModule& module, QuantizedRows& rows, float* out);
+
+// Sums from which a module's relative output error and the cosine of both outputs follow.
+struct OutputError {
+  double signal = 0;  // |X W^T|^2
+  double error = 0;   // |X (W' - W)^T|^2
+  double cross = 0;   // <X W^T, X (W' - W)^T>
+
+  double relative_error() const;  // |error| / |signal|, a ratio of norms
+  double cosine() const;
+};
+
+// Adds rows: `original` and `quantized`, both [count, k], in the scale of the inputs.
+Status AddOutputError(const float* original, const float* quantized, int64_t count,
+                      const MatrixRef& gram, MatrixProduct& product, OutputError& error);
+
+}  // namespace octavo
