@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: Apache-2.0
+// Grid searches over scales and clipping limits.
+#include "quantizers/awq.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <utility>
+
+#include "quantizers/output_error.h"
+
+namespace octavo {
+namespace {
+
+constexpr int kRatios = 20;
+constexpr int64_t kSampledRows = 512;
+constexpr int kClipSteps = 10;  // of 1/20 each
+constexpr int64_t kClipRows = 1024;
+
+// One consumer of a site: sampled rows and the inputs they meet.
+struct Sample {
+  const LayerModule* module = nullptr;
+  std::vector<float> rows;  // [count, k]
+  int64_t count = 0;
+  PackedWeight gram;
+};
+
+Result<Sample> TakeSample(const Checkpoint& checkpoint, const LayerModule& module,
+                          const InputStatistics& input, MatrixProduct& product) {
+  Sample sample;
+  sample.module = &module;
+  const int64_t n = module.tensor->rows();
+  const int64_t k = module.tensor->cols();
+  sample.count = std::min(n, kSampledRows);
+  sample.rows.resize(static_cast<size_t>(sample.count * k));
+  for (int64_t i = 0; i < sample.count; ++i) {
+    OCTAVO_RETURN_IF_ERROR(ReadOriginalRows(checkpoint, *module.tensor, i * n / sample.count, 1,
+                                            sample.rows.data() + i * k));
+  }
+  OCTAVO_ASSIGN_OR_RETURN(sample.gram, product.Pack(input.Gram(), false, 1.0f));
+  return sample;
+}
+
+// mean|x| per channel over the consumers' tokens.
+std::vector<double> MeanAbs(const LayerModules& layer, const LayerSite& site,
+                            const LayerInputs& inputs, size_t k) {
+  std::vector<double> mean(k);
+  double tokens = 0;
+  for (const size_t index : site.consumers) {
+    const auto it = inputs.find(layer.modules[index].name);
+    if (it == inputs.end()) continue;
+    tokens += static_cast<double>(it->second->num_tokens);
+    for (size_t i = 0; i < k; ++i) mean[i] += it->second->abs_sum[i];
+  }
+  for (double& value : mean) value /= std::max(tokens, 1.0);
+  return mean;
+}
+
+std::vector<float> ScalesOf(const std::vector<double>& mean, double ratio) {
+  std::vector<float> scales;
+  for (const double value : mean) {
+    scales.push_back(static_cast<float>(std::max(std::pow(value, ratio), 1e-4)));
+  }
+  const auto [low, high] = std::minmax_element(scales.begin(), scales.end());
+  const float center = std::sqrt(*low * *high);
+  for (float& scale : scales) scale /= center;
+  return scales;
+}
+
+// Squared output error of one consumer under `scales`, for all its rows by way of the sample.
+Result<double> ErrorOf(const Scheme& scheme, const Sample& sample, const std::vector<float>& scales,
+                       MatrixProduct& product) {
+  const auto k = static_cast<int64_t>(scales.size());
+  std::vector<float> scaled(sample.rows);
+  for (size_t i = 0; i < scaled.size(); ++i) scaled[i] *= scales[i % scales.size()];
+  std::vector<float> difference(scaled.size());
+  OCTAVO_RETURN_IF_ERROR(RoundTrip(scheme, *sample.module->planned->module, scaled.data(),
+                                   sample.count, product.pool(), difference.data()));
+  for (size_t i = 0; i < scaled.size(); ++i) {
+    difference[i] = difference[i] / scales[i % scales.size()] - sample.rows[i];
+  }
+  std::vector<double> forms;
+  const MatrixRef all{difference.data(), sample.count, k, k};
+  OCTAVO_RETURN_IF_ERROR(QuadraticForms(all, all, sample.gram, product, forms));
+  double sum = 0;
+  for (const double form : forms) sum += form;
+  return sum * static_cast<double>(sample.module->tensor->rows()) / static_cast<double>(sample.count);
+}
+
+// Tries all limits for one group of columns; rows [row_begin, row_begin + count) of the module.
+class GroupClipper {
+ public:
+  GroupClipper(const Scheme& scheme, const TargetModule& module, MatrixProduct& product)
+      : scheme_(scheme), group_(module), product_(product) {
+    group_.k = module.args.weights.group_size;
+  }
+
+  // `rows` [count, k], group `group`; limits[i * groups] gets row i's.
+  Status Search(const float* rows, int64_t count, int64_t k, int64_t group,
+                const PackedWeight& gram, float* limits) {
+    const int64_t size = group_.k;
+    const int64_t groups = k / size;
+    std::vector<float> original(static_cast<size_t>(count * size));
+    std::vector<float> absmax(static_cast<size_t>(count));
+    for (int64_t row = 0; row < count; ++row) {
+      for (int64_t i = 0; i < size; ++i) {
+        const float w = rows[row * k + group * size + i];
+        original[static_cast<size_t>(row * size + i)] = w;
+        float& max = absmax[static_cast<size_t>(row)];
+        max = std::max(max, std::fabs(w));
+      }
+    }
+    std::vector<double> best(static_cast<size_t>(count), std::numeric_limits<double>::infinity());
+    for (int step = 0; step < kClipSteps; ++step) {
+      const float share = 1.0f - static_cast<float>(step) / 20.0f;
+      OCTAVO_RETURN_IF_ERROR(Try(original, absmax, share, gram));
+      for (size_t row = 0; row < best.size(); ++row) {
+        if (!(forms_[row] < best[row])) continue;
+        best[row] = forms_[row];
+        limits[static_cast<int64_t>(row) * groups] = absmax[row] * share;
+      }
+    }
+    return Status::Ok();
+  }
+
+ private:
+  // forms_ = error per row with every |w| limited to share * absmax.
+  Status Try(const std::vector<float>& original, const std::vector<float>& absmax, float share,
+             const PackedWeight& gram) {
+    const int64_t size = group_.k;
+    const auto count = static_cast<int64_t>(absmax.size());
+    clipped_.resize(original.size());
+    difference_.resize(original.size());
+    for (size_t i = 0; i < original.size(); ++i) {
+      const float limit = absmax[i / static_cast<size_t>(size)] * share;
+      clipped_[i] = std::clamp(original[i], -limit, limit);
+    }
+    OCTAVO_RETURN_IF_ERROR(RoundTrip(scheme_, group_, clipped_.data(), count, product_.pool(),
+                                     difference_.data()));
+    for (size_t i = 0; i < original.size(); ++i) difference_[i] -= original[i];
+    const MatrixRef all{difference_.data(), count, size, size};
+    return QuadraticForms(all, all, gram, product_, forms_);
+  }
+
+  const Scheme& scheme_;
+  TargetModule group_;  // the module as if it had one group
+  MatrixProduct& product_;
+  std::vector<float> clipped_;
+  std::vector<float> difference_;
+  std::vector<double> forms_;
+};
+
+// The diagonal block of the Gram matrix of x / scale.
+std::vector<float> GroupGram(const InputStatistics& input, const std::vector<float>* scale,
+                             int64_t begin, int64_t size) {
+  std::vector<float> block(static_cast<size_t>(size * size));
+  const auto inverse = [&](int64_t i) {
+    return scale == nullptr ? 1.0f : 1.0f / (*scale)[static_cast<size_t>(begin + i)];
+  };
+  for (int64_t row = 0; row < size; ++row) {
+    for (int64_t col = 0; col < size; ++col) {
+      block[static_cast<size_t>(row * size + col)] =
+          input.Gram().Row(begin + row)[begin + col] * inverse(row) * inverse(col);
+    }
+  }
+  return block;
+}
+
+}  // namespace
+
+Result<AwqScales> SearchAwqScales(const Scheme& scheme, const Checkpoint& checkpoint,
+                                  const LayerModules& layer, const LayerSite& site,
+                                  const LayerInputs& inputs, MatrixProduct& product) {
+  const auto k = static_cast<size_t>(layer.modules[site.consumers.front()].tensor->cols());
+  const std::vector<double> mean = MeanAbs(layer, site, inputs, k);
+  std::vector<double> errors(kRatios);
+  for (const size_t index : site.consumers) {
+    const LayerModule& module = layer.modules[index];
+    const auto it = inputs.find(module.name);
+    if (!module.quantized() || it == inputs.end() || !it->second->has_gram()) continue;
+    OCTAVO_ASSIGN_OR_RETURN(const Sample sample,
+                            TakeSample(checkpoint, module, *it->second, product));
+    for (int i = 0; i < kRatios; ++i) {
+      OCTAVO_ASSIGN_OR_RETURN(const double error,
+                              ErrorOf(scheme, sample, ScalesOf(mean, i / 20.0), product));
+      errors[static_cast<size_t>(i)] +=
+          std::isfinite(error) ? error : std::numeric_limits<double>::infinity();
+    }
+  }
+  const auto best = std::min_element(errors.begin(), errors.end()) - errors.begin();
+  AwqScales found;
+  found.ratio = static_cast<double>(best) / 20.0;
+  found.scales = ScalesOf(mean, found.ratio);
+  found.error = errors[0] > 0 ? errors[static_cast<size_t>(best)] / errors[0] : 1;
+  return found;
+}
+
+Result<WeightClip> SearchAwqClip(const Scheme& scheme, const Checkpoint& checkpoint,
+                                 const LayerModule& module, const LayerTransform& transform,
+                                 const InputStatistics& input, MatrixProduct& product) {
+  const TargetModule& target = *module.planned->module;
+  const int64_t size = target.args.weights.group_size;
+  const int64_t groups = target.k / size;
+  WeightClip clip{.group_size = size, .limits = {}};
+  clip.limits.resize(static_cast<size_t>(target.n * groups));
+  std::vector<PackedWeight> grams;
+  for (int64_t group = 0; group < groups; ++group) {
+    const std::vector<float> block =
+        GroupGram(input, transform.ColumnScale(module.name), group * size, size);
+    OCTAVO_ASSIGN_OR_RETURN(PackedWeight packed,
+                            product.Pack({block.data(), size, size, size}, false, 1.0f));
+    grams.push_back(std::move(packed));
+  }
+  GroupClipper clipper(scheme, target, product);
+  std::vector<float> rows(static_cast<size_t>(std::min(kClipRows, target.n) * target.k));
+  for (int64_t begin = 0; begin < target.n; begin += kClipRows) {
+    const int64_t count = std::min(kClipRows, target.n - begin);
+    OCTAVO_RETURN_IF_ERROR(
+        ReadOriginalRows(checkpoint, *module.tensor, begin, count, rows.data()));
+    TransformRows(transform, module.name, target.k, begin, count, /*clipped=*/false, rows.data());
+    for (int64_t group = 0; group < groups; ++group) {
+      OCTAVO_RETURN_IF_ERROR(clipper.Search(rows.data(), count, target.k, group,
+                                            grams[static_cast<size_t>(group)],
+                                            clip.limits.data() + begin * groups + group));
+    }
+  }
+  return clip;
+}
+
+}  // namespace octavo

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+// AWQ: scales up the few weight columns that matter most before rounding, and clips groups.
+//
+// Source: arXiv:2306.00978, sections 3.2 and 3.3, and the grids of its published code.
+// Differs: candidates are judged by the output error of the linears that share the input, over all
+// calibration tokens by way of the Gram matrix, and not by the output of the attention or MLP block.
+// Scales come from sampled output channels (at most 512 per linear).
+#pragma once
+
+#include "quantizers/smoothing.h"
+
+namespace octavo {
+
+struct AwqScales {
+  std::vector<float> scales;  // [k]; all ones for ratio 0
+  double ratio = 0;           // s = mean|x|^ratio
+  double error = 0;           // of the output, relative to that of ratio 0 (squared norms)
+};
+
+// Best of ratios 0, 0.05, ... 0.95 for a site. Consumers without Gram matrix (experts without tokens,
+// routers) have no say.
+Result<AwqScales> SearchAwqScales(const Scheme& scheme, const Checkpoint& checkpoint,
+                                  const LayerModules& layer, const LayerSite& site,
+                                  const LayerInputs& inputs, MatrixProduct& product);
+
+// Best limit of |w| for every group of a module's rows, among 1, 0.95, ... 0.55 of its maximum, by the
+// error of the group's share of the output. `transform` holds the module's scales. Not meant for q and
+// k, whose outputs meet in a softmax.
+Result<WeightClip> SearchAwqClip(const Scheme& scheme, const Checkpoint& checkpoint,
+                                 const LayerModule& module, const LayerTransform& transform,
+                                 const InputStatistics& input, MatrixProduct& product);
+
+}  // namespace octavo
