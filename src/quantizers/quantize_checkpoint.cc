@@ -14,10 +14,13 @@
 #include "base/thread_pool.h"
 #include "io/checkpoint.h"
 #include "io/shard_index.h"
+#include "quantizers/calibrate_layers.h"
+#include "quantizers/calibration_algorithm.h"
 #include "quantizers/carry_over.h"
 #include "quantizers/output_folder.h"
 #include "quantizers/quantize_plan.h"
 #include "quantizers/shard_pipeline.h"
+#include "quantizers/shard_writers.h"
 #include "schemes/quantization_config.h"
 
 namespace octavo {
@@ -25,14 +28,21 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr std::string_view kRoundToNearest = "rtn";
+constexpr const char* kReportFile = "octavo_quantize.json";
+
 // What the output depends on: scheme, group, modules, and the identity of the source's files.
-Result<std::string> Fingerprint(const QuantizePlan& plan, const Checkpoint& checkpoint) {
+Result<std::string> Fingerprint(const QuantizeOptions& options, const QuantizePlan& plan,
+                                const Checkpoint& checkpoint) {
   Json json = {{"program", "octavo quantize 1"},
                {"scheme", plan.scheme->name},
                {"form", plan.form->name},
                {"group_size", plan.summary.group_size},
                {"ignored", plan.summary.ignored},
                {"source", fs::absolute(checkpoint.path()).lexically_normal().string()}};
+  if (options.algorithm != kRoundToNearest) {
+    OCTAVO_ASSIGN_OR_RETURN(json["calibration"], CalibrationFingerprint(options));
+  }
   const MmapFile* previous = nullptr;
   for (const StoredTensor& tensor : checkpoint.tensors()) {
     if (tensor.file == previous) continue;
@@ -47,45 +57,27 @@ Result<std::string> Fingerprint(const QuantizePlan& plan, const Checkpoint& chec
   return DumpJson(json);
 }
 
-std::vector<TensorSpec> SpecsOf(const PlannedShard& shard) {
-  std::vector<TensorSpec> specs;
-  for (const PlannedTensor& tensor : shard.tensors) {
-    specs.insert(specs.end(), tensor.outputs.begin(), tensor.outputs.end());
-  }
-  return specs;
-}
-
 uint64_t BytesOfSpec(const TensorSpec& spec) {
   return BytesOf(spec.dtype, static_cast<uint64_t>(spec.shape.NumElements())).value_or(0);
 }
 
 struct Run {
   const QuantizeOptions& options;
-  const Checkpoint& checkpoint;
+  std::shared_ptr<const Checkpoint> checkpoint;
   QuantizePlan& plan;
   const OutputFolder& folder;
   const std::string& fingerprint;
 };
 
-Status WriteShard(const Run& run, const PlannedShard& shard, PipelineProgress& progress,
+// Writes what the writer of a shard lacks. A null writer: the shard is finished.
+Status WriteShard(const Run& run, const PlannedShard& shard,
+                  std::unique_ptr<SafetensorsWriter> writer, PipelineProgress& progress,
                   ThreadPool& pool) {
-  const std::vector<TensorSpec> specs = SpecsOf(shard);
-  uint64_t& resumed = run.plan.summary.resumed_bytes;
-  if (run.folder.HasFile(shard.file_name)) {  // appears under its name only when it is whole
-    for (const TensorSpec& spec : specs) resumed += BytesOfSpec(spec);
+  if (writer == nullptr) {
     for (const PlannedTensor& tensor : shard.tensors) progress.Add(tensor.source->bytes);
     return Status::Ok();
   }
-  SafetensorsWriter::Options options;
-  options.keep_partial = true;
-  options.fingerprint = run.fingerprint;
-  OCTAVO_ASSIGN_OR_RETURN(
-      const std::unique_ptr<SafetensorsWriter> writer,
-      SafetensorsWriter::Create(run.folder.FilePath(shard.file_name), specs, options));
-  for (const TensorSpec& spec : specs) {
-    if (writer->IsComplete(spec.name)) resumed += BytesOfSpec(spec);
-  }
-  const ShardJob job{.checkpoint = &run.checkpoint,
+  const ShardJob job{.checkpoint = run.checkpoint.get(),
                      .plan = &run.plan,
                      .shard = &shard,
                      .writer = writer.get(),
@@ -93,6 +85,73 @@ Status WriteShard(const Run& run, const PlannedShard& shard, PipelineProgress& p
                      .cancel = run.options.cancel};
   OCTAVO_RETURN_IF_ERROR(RunShard(job, pool));
   return writer->Finish();
+}
+
+// Opens a shard unless it is finished, and counts what the run being continued left.
+Result<std::unique_ptr<SafetensorsWriter>> OpenOrSkip(const Run& run, const PlannedShard& shard) {
+  std::unique_ptr<SafetensorsWriter> writer;
+  // A shard appears under its name only when it is whole.
+  if (!run.folder.HasFile(shard.file_name)) {
+    OCTAVO_ASSIGN_OR_RETURN(writer, OpenShard(shard, run.folder, run.fingerprint));
+  }
+  for (const TensorSpec& spec : SpecsOf(shard)) {
+    if (writer == nullptr || writer->IsComplete(spec.name)) {
+      run.plan.summary.resumed_bytes += BytesOfSpec(spec);
+    }
+  }
+  return writer;
+}
+
+Status RoundShards(const Run& run, const QuantizeProgress& report, ThreadPool& pool) {
+  PipelineProgress progress(run.plan.summary.input_bytes, report);
+  for (const PlannedShard& shard : run.plan.shards) {
+    OCTAVO_ASSIGN_OR_RETURN(auto writer, OpenOrSkip(run, shard));
+    OCTAVO_RETURN_IF_ERROR(WriteShard(run, shard, std::move(writer), progress, pool));
+  }
+  return Status::Ok();
+}
+
+// All shards are open at once, because a layer may lie in any of them.
+Status CalibrateShards(const Run& run, const QuantizeProgress& report, ThreadPool& pool) {
+  std::vector<std::unique_ptr<SafetensorsWriter>> opened;
+  for (const PlannedShard& shard : run.plan.shards) {
+    OCTAVO_ASSIGN_OR_RETURN(auto writer, OpenOrSkip(run, shard));
+    opened.push_back(std::move(writer));
+  }
+  ShardWriters writers(run.plan, std::move(opened));
+  OCTAVO_ASSIGN_OR_RETURN(run.plan.summary.calibration,
+                          CalibrateLayers({.options = &run.options,
+                                           .checkpoint = run.checkpoint,
+                                           .plan = &run.plan,
+                                           .folder = &run.folder,
+                                           .writers = &writers,
+                                           .pool = &pool,
+                                           .progress = &report}));
+  // What is left is copied: embeddings, norms, the head.
+  const QuantizeProgress silent;
+  PipelineProgress progress(run.plan.summary.input_bytes, silent);
+  for (size_t i = 0; i < run.plan.shards.size(); ++i) {
+    OCTAVO_RETURN_IF_ERROR(
+        WriteShard(run, run.plan.shards[i], writers.Take(i), progress, pool));
+  }
+  return Status::Ok();
+}
+
+// How the checkpoint was made, beside it.
+Status WriteReport(const Run& run) {
+  const QuantizeResult& summary = run.plan.summary;
+  const Json report = {{"scheme", summary.scheme},
+                       {"stored_as", summary.stored_as},
+                       {"algorithm", run.options.algorithm},
+                       {"group_size", summary.group_size == 0 ? Json() : Json(summary.group_size)},
+                       {"quantized_modules", summary.quantized_modules},
+                       {"ignored", summary.ignored},
+                       {"warnings", summary.warnings},
+                       {"input_bytes", summary.input_bytes},
+                       {"output_bytes", summary.output_bytes},
+                       {"bits_per_weight", summary.bits_per_weight},
+                       {"calibration", summary.calibration ? ToJson(*summary.calibration) : Json()}};
+  return WriteFileAtomically(run.folder.FilePath(kReportFile), DumpJson(report, 1) + "\n");
 }
 
 Status WriteIndex(const Run& run) {
@@ -103,6 +162,18 @@ Status WriteIndex(const Run& run) {
   }
   return WriteFileAtomically(run.folder.FilePath(std::string(kShardIndexName)),
                              MakeShardIndexJson(weight_map, run.plan.summary.output_bytes));
+}
+
+Status CheckAlgorithm(const QuantizeOptions& options) {
+  if (options.algorithm == kRoundToNearest) return Status::Ok();
+  if (FindCalibrationAlgorithm(options.algorithm) == nullptr) {
+    return InvalidArgument(fmt::format("algorithm '{}': unknown", options.algorithm));
+  }
+  if (options.calibration == nullptr || options.calibration->samples.empty()) {
+    return InvalidArgument(fmt::format("algorithm {} needs calibration data", options.algorithm));
+  }
+  if (options.as.empty()) return Status::Ok();
+  return InvalidArgument(fmt::format("algorithm {} cannot store another form", options.algorithm));
 }
 
 // A source inside the output folder would be deleted by --overwrite.
@@ -119,16 +190,18 @@ Status CheckPaths(const QuantizeOptions& options) {
 
 Status Execute(const Run& run, const QuantizeProgress& report) {
   ThreadPool pool(run.options.threads);
-  PipelineProgress progress(run.plan.summary.input_bytes, report);
-  for (const PlannedShard& shard : run.plan.shards) {
-    OCTAVO_RETURN_IF_ERROR(WriteShard(run, shard, progress, pool));
+  if (run.options.algorithm == kRoundToNearest) {
+    OCTAVO_RETURN_IF_ERROR(RoundShards(run, report, pool));
+  } else {
+    OCTAVO_RETURN_IF_ERROR(CalibrateShards(run, report, pool));
   }
   OCTAVO_RETURN_IF_ERROR(WriteIndex(run));
-  OCTAVO_RETURN_IF_ERROR(WriteCompanionFiles(run.checkpoint, run.folder.working_path()));
+  OCTAVO_RETURN_IF_ERROR(WriteCompanionFiles(*run.checkpoint, run.folder.working_path()));
+  OCTAVO_RETURN_IF_ERROR(WriteReport(run));
   // config.json goes last: a folder without it opens nowhere.
   const Json quantization =
       MakeQuantizationConfig(*run.plan.form, run.plan.stored_args, run.plan.summary.ignored);
-  OCTAVO_ASSIGN_OR_RETURN(const Json config, MakeQuantizedConfig(run.checkpoint, quantization));
+  OCTAVO_ASSIGN_OR_RETURN(const Json config, MakeQuantizedConfig(*run.checkpoint, quantization));
   return WriteFileAtomically(run.folder.FilePath("config.json"), DumpJson(config, 2) + "\n");
 }
 
@@ -147,20 +220,22 @@ Status Approve(const Run& run, OutputFolder& folder) {
 Result<QuantizeResult> QuantizeCheckpoint(const QuantizeOptions& options,
                                           const QuantizeProgress& progress) {
   const auto start = std::chrono::steady_clock::now();
-  OCTAVO_ASSIGN_OR_RETURN(const std::unique_ptr<Checkpoint> checkpoint,
+  OCTAVO_RETURN_IF_ERROR(CheckAlgorithm(options));
+  OCTAVO_ASSIGN_OR_RETURN(const std::shared_ptr<const Checkpoint> checkpoint,
                           Checkpoint::Open(options.model));
   OCTAVO_ASSIGN_OR_RETURN(QuantizePlan plan, MakeQuantizePlan(options, *checkpoint));
   OCTAVO_RETURN_IF_ERROR(CheckPaths(options));
-  OCTAVO_ASSIGN_OR_RETURN(const std::string fingerprint, Fingerprint(plan, *checkpoint));
+  OCTAVO_ASSIGN_OR_RETURN(const std::string fingerprint, Fingerprint(options, plan, *checkpoint));
   OCTAVO_ASSIGN_OR_RETURN(OutputFolder folder,
                           OutputFolder::Create(options.output, {.resume = options.resume,
                                                                 .overwrite = options.overwrite,
                                                                 .fingerprint = fingerprint}));
-  const Run run{options, *checkpoint, plan, folder, fingerprint};
+  const Run run{options, checkpoint, plan, folder, fingerprint};
   OCTAVO_RETURN_IF_ERROR(Execute(run, progress));
   plan.summary.seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   OCTAVO_RETURN_IF_ERROR(Approve(run, folder));
+  OCTAVO_RETURN_IF_ERROR(RemoveCalibrationState(folder));
   OCTAVO_RETURN_IF_ERROR(folder.Publish());
   return std::move(plan.summary);
 }

@@ -1,14 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-// Data-free quantization of a whole checkpoint, streamed from disk to disk.
+// Quantization of a whole checkpoint, from disk to disk: streamed without data, or calibrated layer by
+// layer.
 #pragma once
 
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "octavo/status.h"
+#include "quantizers/calibration_data.h"
+#include "quantizers/calibration_report.h"
 
 namespace octavo {
 
@@ -25,6 +30,16 @@ struct QuantizeOptions {
   // Modules that stay dense: expressions matched at the start of the full module name. lm_head and
   // the routers of experts always stay dense.
   std::vector<std::string> ignore;
+  // "rtn" (round to nearest) needs no data; others (calibration_algorithm.h) run `calibration`, which
+  // must not be null then, through the model.
+  std::string algorithm = "rtn";
+  std::shared_ptr<const CalibrationData> calibration = nullptr;
+  double damping = 0.01;           // GPTQ: times mean(diag H)
+  bool act_order = true;           // GPTQ: columns in order of importance
+  double smoothing_strength = -1;  // SmoothQuant's alpha; below 0: the family's own
+  // Bytes that calibration may take: fewer Gram matrices are held at a time, at the price of more
+  // passes over the samples. 0: enough for one pass over a layer of 8B parameters' shape.
+  uint64_t memory_limit = 0;
   bool resume = false;     // continue OUTPUT.partial; start anew if there is none
   bool overwrite = false;  // replace a non-empty output folder
   int threads = 0;         // 0: one per CPU
@@ -48,20 +63,24 @@ struct QuantizeResult {
   double bits_per_weight = 0;  // of the quantized modules, scales included
   uint64_t resumed_bytes = 0;  // of output_bytes, already there from an interrupted run
   double seconds = 0;
+  std::optional<CalibrationReport> calibration;  // absent for rtn
 };
 
-// Called from worker threads, one at a time: bytes of the input done, of how many.
+// Called from worker threads, one at a time: how much is done, of how much. Bytes of the input for
+// rtn, GFLOP for calibrated algorithms.
 using QuantizeProgress = std::function<void(uint64_t done, uint64_t total)>;
 
-// Rounds every linear layer of options.model to nearest in options.scheme and writes a checkpoint
-// with the source's tokenizer, template and generation files.
+// Quantizes every linear layer of options.model in options.scheme and writes a checkpoint with the
+// source's tokenizer, template and generation files, and octavo_quantize.json, which says how.
 //
-// Memory: a few blocks of rows per thread, whatever the size of the model. The result appears whole:
+// Memory: a few blocks of rows per thread, whatever the size of the model; calibrated: one layer, the
+// Gram matrices of its inputs and a batch of 2048 tokens. The result appears whole:
 // work happens in OUTPUT.partial, which is renamed when everything is on disk. After an interruption,
 // a crash or a full disk OUTPUT.partial stays, and a run with `resume` and the same options continues
 // to bit-identical output; a run without it starts anew.
-// Errors: InvalidArgument for options that make no sense; FailedPrecondition when the output exists,
-// when it is not approved, or when the source is quantized already; kCancelled; what reading and writing report.
+// Errors: InvalidArgument for options that make no sense, and as CalibrateLayers; FailedPrecondition
+// when the output exists, when it is not approved, or when the source is quantized already; kCancelled;
+// what reading and writing report.
 Result<QuantizeResult> QuantizeCheckpoint(const QuantizeOptions& options,
                                           const QuantizeProgress& progress = nullptr);
 

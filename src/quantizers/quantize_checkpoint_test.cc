@@ -145,7 +145,8 @@ TEST_F(QuantizeCheckpointTest, WritesEverySchemeSoThatItReadsBack) {
 TEST_F(QuantizeCheckpointTest, CarriesFilesOverAndKeepsShards) {
   ASSERT_TRUE(QuantizeCheckpoint(Options("W8A8")).ok());
   const auto files = Contents(root_ / "out");
-  EXPECT_EQ(files.size(), 7u);
+  EXPECT_EQ(files.size(), 8u);
+  EXPECT_THAT(files.at("octavo_quantize.json"), HasSubstr("\"algorithm\": \"rtn\""));
   EXPECT_EQ(files.count("pytorch_model.bin"), 0u);
   EXPECT_EQ(files.at("tokenizer_config.json"), "{\"x\": 1}");
   EXPECT_EQ(files.at("chat_template.jinja"), "{{ x }}");

@@ -1,0 +1,322 @@
+// SPDX-License-Identifier: Apache-2.0
+// Calibrated quantization of the tiny models of tests/golden, from folder to folder.
+#include "quantizers/calibrate_layers.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <csignal>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <random>
+
+#include "models/load_model.h"
+#include "models/teacher_forcing.h"
+#include "quantizers/calibration_algorithm.h"
+#include "quantizers/test_model.h"
+
+namespace octavo {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::HasSubstr;
+
+class CalibrateLayersTest : public testing::Test {
+ protected:
+  static std::shared_ptr<const CalibrationData> Samples(int count, int length) {
+    auto data = std::make_shared<CalibrationData>();
+    std::mt19937 random(11);
+    std::uniform_int_distribution<int32_t> token(3, 150);
+    for (int i = 0; i < count; ++i) {
+      auto& sample = data->samples.emplace_back();
+      for (int j = 0; j < length; ++j) sample.push_back(token(random));
+      data->num_tokens += length;
+    }
+    data->source = "random";
+    return data;
+  }
+
+  QuantizeOptions Options(const TestModel& model, const std::string& scheme,
+                          const std::string& algorithm) {
+    QuantizeOptions options;
+    options.model = model.path();
+    options.output = (model.root() / (scheme + "_" + algorithm)).string();
+    options.scheme = scheme;
+    options.algorithm = algorithm;
+    options.calibration = samples_;
+    options.overwrite = true;
+    options.threads = 2;
+    const Scheme* found = FindScheme(scheme);
+    if (found->args.weights.strategy == Strategy::kGroup) options.group_size = 32;
+    return options;
+  }
+
+  QuantizeResult Quantize(const QuantizeOptions& options) {
+    auto result = QuantizeCheckpoint(options);
+    EXPECT_TRUE(result.ok()) << result.status().ToString();
+    return result.ok() ? *std::move(result) : QuantizeResult();
+  }
+
+  // Logits of the first two samples.
+  std::vector<float> Logits(const std::string& path) {
+    auto model = LoadModel(path, {}, *ActiveIsa(), pool_);
+    EXPECT_TRUE(model.ok()) << model.status().ToString();
+    if (!model.ok()) return {};
+    const int64_t vocab_size = (*model)->config().vocab_size;
+    auto forcing = TeacherForcing::Create(*model, 64, KvDType::kF32, *ActiveIsa(), pool_);
+    EXPECT_TRUE(forcing.ok()) << forcing.status().ToString();
+    std::vector<float> all;
+    for (size_t i = 0; i < 2; ++i) {
+      EXPECT_TRUE(forcing->Run(samples_->samples[i], [&](int64_t, int64_t count, const float* logits) {
+        all.insert(all.end(), logits, logits + count * vocab_size);
+        return Status::Ok();
+      }).ok());
+    }
+    return all;
+  }
+
+  // |a - b| / |a|
+  static double Distance(const std::vector<float>& a, const std::vector<float>& b) {
+    EXPECT_EQ(a.size(), b.size());
+    double difference = 0, size = 0;
+    for (size_t i = 0; i < std::min(a.size(), b.size()); ++i) {
+      difference += std::pow(static_cast<double>(a[i]) - static_cast<double>(b[i]), 2);
+      size += std::pow(static_cast<double>(a[i]), 2);
+    }
+    return std::sqrt(difference / size);
+  }
+
+  // Every file but the report, which holds times.
+  static std::map<std::string, std::string> Contents(const std::string& folder) {
+    std::map<std::string, std::string> files;
+    for (const auto& entry : fs::directory_iterator(folder)) {
+      auto content = ReadFile(entry.path().string());
+      EXPECT_TRUE(content.ok());
+      files[entry.path().filename().string()] = *content;
+    }
+    EXPECT_EQ(files.erase("octavo_quantize.json"), 1u);
+    return files;
+  }
+
+  // Runs the quantizer in a child that is killed at the `calls`-th report of progress.
+  static void RunKilledAt(const QuantizeOptions& options, int calls) {
+    const pid_t child = ::fork();
+    if (child == 0) {
+      int seen = 0;
+      (void)QuantizeCheckpoint(options, [&](uint64_t, uint64_t) {
+        if (++seen == calls) ::raise(SIGKILL);
+      });
+      ::_exit(0);
+    }
+    int status = 0;
+    ASSERT_EQ(::waitpid(child, &status, 0), child);
+    ASSERT_TRUE(WIFSIGNALED(status)) << "the run ended before " << calls << " reports";
+  }
+
+  std::shared_ptr<const CalibrationData> samples_ = Samples(100, 48);
+  ThreadPool pool_{2};
+};
+
+TEST_F(CalibrateLayersTest, BeatsRoundToNearestOnEveryArchitecture) {
+  for (const std::string name : {"llama/plain", "qwen2/tied", "opt/pre_norm", "mixtral/four_experts"}) {
+    SCOPED_TRACE(name);
+    const TestModel model(name);
+    const std::vector<float> original = Logits(model.path());
+    Quantize(Options(model, "W3A16", "rtn"));
+    const double nearest = Distance(original, Logits(Options(model, "W3A16", "rtn").output));
+    for (const std::string algorithm : {"gptq", "awq"}) {
+      SCOPED_TRACE(algorithm);
+      const QuantizeOptions options = Options(model, "W3A16", algorithm);
+      const QuantizeResult result = Quantize(options);
+      ASSERT_TRUE(result.calibration.has_value());
+      EXPECT_EQ(result.calibration->layers.size(), 2u);
+      for (const LayerReport& layer : result.calibration->layers) {
+        for (const ModuleReport& module : layer.modules) {
+          EXPECT_EQ(module.algorithm, algorithm) << module.module << ": " << module.note;
+          ASSERT_TRUE(module.output_relative_error.has_value());
+          EXPECT_LT(*module.output_relative_error, 0.6) << module.module;
+          EXPECT_GT(*module.output_cosine, 0.8) << module.module;
+        }
+      }
+      EXPECT_LT(Distance(original, Logits(options.output)), nearest);
+    }
+  }
+}
+
+TEST_F(CalibrateLayersTest, WritesEveryPairThatGoesTogether) {
+  const TestModel model("qwen2/window_from_layer_1");
+  const std::vector<float> original = Logits(model.path());
+  for (const CalibrationAlgorithm& algorithm : CalibrationAlgorithms()) {
+    for (const Scheme* scheme : AllSchemes()) {
+      if (!scheme->writable() || scheme->name == "FP8_BLOCK") continue;  // wants 128 columns
+      SCOPED_TRACE(fmt::format("{} {}", scheme->name, algorithm.name));
+      const QuantizeOptions options =
+          Options(model, std::string(scheme->name), std::string(algorithm.name));
+      const auto result = QuantizeCheckpoint(options);
+      if (!algorithm.Accepts(*scheme).ok()) {
+        EXPECT_EQ(result.status().code(), StatusCode::kInvalidArgument);
+        continue;
+      }
+      ASSERT_TRUE(result.ok()) << result.status().ToString();
+      // Random weights forgive nothing: 3 bits in groups of 32 give some 0.5, 4 bits 0.2.
+      EXPECT_LT(Distance(original, Logits(options.output)),
+                scheme->args.weights.num_bits == 3 ? 0.6 : 0.3);
+    }
+  }
+}
+
+// A few channels of the norms' outputs become 50 times larger, and the function stays the same.
+TEST_F(CalibrateLayersTest, SmoothQuantBringsBackWhatOutliersCost) {
+  for (const std::string name : {"qwen2/tied", "opt/pre_norm"}) {
+    SCOPED_TRACE(name);
+    TestModel model(name);
+    model.InjectOutliers({5, 23, 40}, 64.0f);
+    const std::vector<float> original = Logits(model.path());
+    Quantize(Options(model, "W8A8", "rtn"));
+    const double plain = Distance(original, Logits(Options(model, "W8A8", "rtn").output));
+    for (const std::string algorithm : {"smoothquant", "smoothquant+gptq"}) {
+      const QuantizeResult result = Quantize(Options(model, "W8A8", algorithm));
+      const double smoothed = Distance(original, Logits(Options(model, "W8A8", algorithm).output));
+      EXPECT_LT(smoothed, 0.5 * plain) << algorithm;
+      const LayerReport& layer = result.calibration->layers.front();
+      EXPECT_EQ(layer.sites.size(), 2u);
+      for (const ModuleReport& module : layer.modules) {
+        if (module.module.find("q_proj") == std::string::npos) continue;
+        EXPECT_LT(module.input_absmax_smoothed, 0.2 * module.input_absmax);
+      }
+    }
+  }
+}
+
+TEST_F(CalibrateLayersTest, LeavesPostNormModelsUnsmoothed) {
+  const TestModel model("opt/post_norm_projected");
+  const QuantizeResult result = Quantize(Options(model, "W8A8", "smoothquant"));
+  for (const LayerReport& layer : result.calibration->layers) EXPECT_TRUE(layer.sites.empty());
+}
+
+TEST_F(CalibrateLayersTest, ContinuesAfterAKillWithTheSameBits) {
+  for (const std::string algorithm : {"gptq", "awq"}) {
+    SCOPED_TRACE(algorithm);
+    const TestModel model("llama/llama3_rope");  // three shards
+    QuantizeOptions options = Options(model, "W4A16", algorithm);
+    int calls = 0;
+    ASSERT_TRUE(QuantizeCheckpoint(options, [&](uint64_t, uint64_t) { ++calls; }).ok());
+    const auto whole = Contents(options.output);
+    ASSERT_GT(calls, 20);
+    options.output += "_resumed";
+    options.threads = 1;  // other threads, same bits
+    for (int at = 1; at <= calls; at += std::max(1, calls / 12)) {
+      SCOPED_TRACE(at);
+      options.resume = false;
+      RunKilledAt(options, at);
+      EXPECT_FALSE(fs::exists(options.output));
+      options.resume = true;
+      Quantize(options);
+      EXPECT_TRUE(Contents(options.output) == whole);
+      fs::remove_all(options.output);
+    }
+  }
+}
+
+TEST_F(CalibrateLayersTest, ContinuesAtTheLayerWhereItStopped) {
+  const TestModel model("llama/plain");
+  QuantizeOptions options = Options(model, "W4A16", "gptq");
+  int calls = 0;
+  ASSERT_TRUE(QuantizeCheckpoint(options, [&](uint64_t, uint64_t) { ++calls; }).ok());
+  fs::remove_all(options.output);
+  RunKilledAt(options, calls - 1);
+  options.resume = true;
+  int resumed = 0;
+  ASSERT_TRUE(QuantizeCheckpoint(options, [&](uint64_t, uint64_t) { ++resumed; }).ok());
+  EXPECT_LT(resumed, calls);
+}
+
+TEST_F(CalibrateLayersTest, StartsOverWhenTheActivationsAreDamaged) {
+  const TestModel model("llama/plain");
+  QuantizeOptions options = Options(model, "W4A16", "gptq");
+  int calls = 0;
+  ASSERT_TRUE(QuantizeCheckpoint(options, [&](uint64_t, uint64_t) { ++calls; }).ok());
+  const auto whole = Contents(options.output);
+  fs::remove_all(options.output);
+  RunKilledAt(options, calls - 1);
+  for (const auto& entry : fs::directory_iterator(options.output + ".partial")) {
+    if (entry.path().extension() == ".f32") fs::resize_file(entry.path(), 100);
+  }
+  options.resume = true;
+  Quantize(options);
+  EXPECT_TRUE(Contents(options.output) == whole);
+}
+
+TEST_F(CalibrateLayersTest, TakesMorePassesWithinLessMemory) {
+  const TestModel model("mixtral/four_experts");
+  QuantizeOptions options = Options(model, "W4A16", "gptq");
+  Quantize(options);
+  const auto whole = Contents(options.output);
+  options.memory_limit = 4 * 2 * 64 * 64 * sizeof(float);  // two Gram matrices at a time
+  Quantize(options);
+  EXPECT_TRUE(Contents(options.output) == whole);
+}
+
+TEST_F(CalibrateLayersTest, RoundsAnExpertThatSawNoTokenAndSaysSo) {
+  const TestModel model("mixtral/four_experts");
+  samples_ = Samples(2, 1);
+  const QuantizeResult result = Quantize(Options(model, "W4A16", "gptq"));
+  int without = 0;
+  for (const LayerReport& layer : result.calibration->layers) {
+    for (const ModuleReport& module : layer.modules) {
+      if (module.num_tokens > 0) continue;
+      ++without;
+      EXPECT_THAT(module.module, HasSubstr("experts"));
+      EXPECT_EQ(module.algorithm, "rtn");
+      EXPECT_THAT(module.note, HasSubstr("no calibration token"));
+    }
+  }
+  EXPECT_GT(without, 0);  // two tokens reach at most two experts each
+}
+
+TEST_F(CalibrateLayersTest, NamesWeightsThatAreNotFinite) {
+  for (const float bad : {std::nanf(""), INFINITY}) {
+    TestModel model("qwen2/tied");
+    model.Edit("model.layers.1.mlp.down_proj.weight", [&](std::vector<float>& w) { w[100] = bad; });
+    const auto result = QuantizeCheckpoint(Options(model, "W4A16", "gptq"));
+    ASSERT_FALSE(result.ok());
+    EXPECT_EQ(result.status().code(), StatusCode::kDataLoss);
+    EXPECT_THAT(result.status().message(), HasSubstr("model.layers.1.mlp.down_proj.weight"));
+    EXPECT_FALSE(fs::exists(Options(model, "W4A16", "gptq").output));
+  }
+  TestModel model("qwen2/tied");
+  model.Edit("model.embed_tokens.weight", [](std::vector<float>& w) { w[64 * 20] = std::nanf(""); });
+  const auto result = QuantizeCheckpoint(Options(model, "W4A16", "gptq"));
+  ASSERT_FALSE(result.ok());
+  EXPECT_THAT(result.status().message(), HasSubstr("not finite"));
+}
+
+TEST_F(CalibrateLayersTest, RefusesWhatMakesNoSense) {
+  const TestModel model("llama/plain");
+  QuantizeOptions options = Options(model, "W4A16", "gptq");
+  options.calibration = nullptr;
+  EXPECT_THAT(QuantizeCheckpoint(options).status().message(), HasSubstr("needs calibration data"));
+  options = Options(model, "W4A16", "magic");
+  EXPECT_THAT(QuantizeCheckpoint(options).status().message(), HasSubstr("'magic'"));
+  options = Options(model, "FP8_DYNAMIC", "gptq");
+  EXPECT_THAT(QuantizeCheckpoint(options).status().message(), HasSubstr("integer weights"));
+  options = Options(model, "W4A16", "smoothquant");
+  EXPECT_THAT(QuantizeCheckpoint(options).status().message(), HasSubstr("8-bit activations"));
+  samples_ = Samples(1, 200);
+  EXPECT_THAT(QuantizeCheckpoint(Options(model, "W4A16", "gptq")).status().message(),
+              HasSubstr("200 tokens, the model takes 128"));
+  auto data = std::make_shared<CalibrationData>(*Samples(1, 4));
+  data->samples[0][2] = 100000;
+  samples_ = data;
+  EXPECT_THAT(QuantizeCheckpoint(Options(model, "W4A16", "gptq")).status().message(),
+              HasSubstr("100000"));
+}
+
+}  // namespace
+}  // namespace octavo

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+// Calibrates and quantizes one layer: observe its inputs, choose scales, choose codes.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "octavo/status.h"
+#include "quantizers/calibration_algorithm.h"
+#include "quantizers/calibration_report.h"
+#include "quantizers/layer_modules.h"
+#include "quantizers/layer_runner.h"
+#include "quantizers/layer_transform.h"
+#include "quantizers/smoothing.h"
+
+namespace octavo {
+
+struct LayerQuantizerOptions {
+  const CalibrationAlgorithm* algorithm = nullptr;
+  const Scheme* scheme = nullptr;
+  GptqOptions gptq;
+  float smoothing_strength = 0.5f;
+  uint64_t gram_bytes = 0;  // of Gram matrices at a time; at least one is held
+  const std::atomic<bool>* cancel = nullptr;
+};
+
+// A layer after quantization. Modules are complete matrices.
+struct QuantizedLayer {
+  std::unordered_map<std::string, std::shared_ptr<const QuantizedRows>> modules;
+  LayerTransform transform;
+  LayerReport report;
+};
+
+class LayerQuantizer {
+ public:
+  // `work` is called with floating-point operations as they are done; `product` and all others must
+  // outlive the quantizer.
+  LayerQuantizer(const LayerQuantizerOptions& options, const Checkpoint& checkpoint,
+                 LayerRunner& runner, MatrixProduct& product,
+                 std::function<void(double flops)> work);
+
+  // Runs the layer's original weights over `in` as often as memory asks for.
+  // Errors: DataLoss for weights or activations that are not finite; ResourceExhausted; kCancelled.
+  Result<QuantizedLayer> Run(const LayerModules& layer, const BoundaryFile& in);
+
+  // The layer's quantized weights as the runner loads them.
+  LayerRunner::Replace Replacement(const LayerModules& layer, const QuantizedLayer& quantized) const;
+
+ private:
+  using Round = std::vector<std::string>;  // taps whose Gram matrices are held together
+
+  std::vector<Round> MakeRounds() const;
+  void FindTaps();
+  Status Observe(const Round& round, const BoundaryFile& in);
+  Status CheckFinite() const;
+  Status ChooseScales(const Round& round);
+  Status ChooseSite(const LayerSite& site);
+  Status QuantizeRound(const Round& round);
+  Status QuantizeModule(const LayerModule& module, const GptqFactor* factor,
+                        const std::string& note);
+  Status MeasureRows(const LayerModule& module, int64_t begin, int64_t count, QuantizedRows rows,
+                     struct OutputError& error);
+  LayerInputs Inputs() const;
+  const InputStatistics* InputOf(const std::string& module) const;
+
+  const LayerQuantizerOptions options_;
+  const Checkpoint& checkpoint_;
+  LayerRunner& runner_;
+  MatrixProduct& product_;
+  std::function<void(double)> work_;
+
+  const LayerModules* layer_ = nullptr;
+  std::vector<std::string> taps_;                       // linears of the layer with quantized modules
+  std::unordered_map<std::string, std::string> tap_of_;  // by module
+  std::unordered_map<std::string, int64_t> tap_k_;
+  std::unordered_map<std::string, InputStatistics> statistics_;  // by tap
+  std::vector<const LayerSite*> searched_;
+  QuantizedLayer out_;
+};
+
+}  // namespace octavo

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// Weights that are in memory and not in a file yet, as models load them.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "octavo/status.h"
+#include "schemes/scheme.h"
+#include "schemes/weight_source.h"
+
+namespace octavo {
+
+// All rows of a module, run as its checkpoint will: same codes, same activations.
+// Errors: Unimplemented where no activation of the scheme can be run.
+Result<std::unique_ptr<WeightSource>> MakeQuantizedSource(const Scheme& scheme,
+                                                          const TargetModule& module,
+                                                          std::shared_ptr<const QuantizedRows> rows);
+
+// A matrix [n, k] of values that bf16 holds exactly (others are rounded).
+std::unique_ptr<WeightSource> MakeDenseSource(const std::string& module, int64_t n, int64_t k,
+                                              std::vector<float> values);
+
+// Rows [begin, begin + count) of `rows`.
+QuantizedRows SliceRows(const QuantizedRows& rows, int64_t begin, int64_t count);
+
+}  // namespace octavo
