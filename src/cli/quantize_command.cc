@@ -9,6 +9,7 @@
 #include <string>
 #include <utility>
 
+#include "cli/calibration_options.h"
 #include "cli/certificate.h"
 #include "cli/command.h"
 #include "cli/hub_model.h"
@@ -23,20 +24,30 @@ namespace {
 
 struct QuantizeCommandOptions {
   QuantizeOptions quantize;
-  std::string algorithm = "rtn";
+  CalibrationCommandOptions calibration;
   CertificateOptions certificate;
   bool dry_run = false;
   std::string json;
 };
 
+bool Calibrates(const QuantizeCommandOptions& options) {
+  return options.quantize.algorithm != "rtn";
+}
+
 // What made the checkpoint, for its certificate.
 Json RecipeOf(const QuantizeCommandOptions& options, const QuantizeResult& result) {
-  return {{"scheme", result.scheme},
-          {"stored_as", result.stored_as},
-          {"algorithm", options.algorithm},
-          {"group_size", result.group_size == 0 ? Json() : Json(result.group_size)},
-          {"quantized_modules", result.quantized_modules},
-          {"ignored", result.ignored}};
+  Json recipe = {{"scheme", result.scheme},
+                 {"stored_as", result.stored_as},
+                 {"algorithm", options.quantize.algorithm},
+                 {"group_size", result.group_size == 0 ? Json() : Json(result.group_size)},
+                 {"quantized_modules", result.quantized_modules},
+                 {"ignored", result.ignored}};
+  if (result.calibration) {
+    recipe["calibration"] = {{"source", result.calibration->source},
+                             {"num_samples", result.calibration->num_samples},
+                             {"num_tokens", result.calibration->num_tokens}};
+  }
+  return recipe;
 }
 
 Json ToJson(const QuantizeCommandOptions& options, const QuantizeResult& result) {
@@ -44,7 +55,7 @@ Json ToJson(const QuantizeCommandOptions& options, const QuantizeResult& result)
           {"output", options.quantize.output},
           {"scheme", result.scheme},
           {"stored_as", result.stored_as},
-          {"algorithm", options.algorithm},
+          {"algorithm", options.quantize.algorithm},
           {"group_size", result.group_size == 0 ? Json() : Json(result.group_size)},
           {"quantized_modules", result.quantized_modules},
           {"ignored", result.ignored},
@@ -54,7 +65,18 @@ Json ToJson(const QuantizeCommandOptions& options, const QuantizeResult& result)
           {"resumed_bytes", result.resumed_bytes},
           {"bits_per_weight", result.bits_per_weight},
           {"seconds", result.seconds},
+          {"calibration", result.calibration ? ToJson(*result.calibration) : Json()},
           {"peak_rss_bytes", PeakRssBytes()}};
+}
+
+// Modules that were not quantized as asked for.
+void PrintNotes(const QuantizeResult& result) {
+  if (!result.calibration) return;
+  for (const LayerReport& layer : result.calibration->layers) {
+    for (const ModuleReport& module : layer.modules) {
+      if (!module.note.empty()) fmt::print(stderr, "note: {}: {}\n", module.module, module.note);
+    }
+  }
 }
 
 void PrintSummary(const QuantizeCommandOptions& options, const QuantizeResult& result) {
@@ -62,6 +84,7 @@ void PrintSummary(const QuantizeCommandOptions& options, const QuantizeResult& r
     fmt::print(stderr, "group size {} instead of {}: it divides the columns of every layer\n",
                result.group_size, result.wanted_group_size);
   }
+  PrintNotes(result);
   for (const std::string& warning : result.warnings) fmt::print(stderr, "warning: {}\n", warning);
   if (JsonOnStdout(options.json)) return;
   fmt::print("{}: {} linear layers in {}{}, {:.2f} bits per weight, {} -> {}, {}\n",
@@ -86,13 +109,21 @@ Status RunQuantize(QuantizeCommandOptions& options) {
     return UsageError("--output is required without --dry-run");
   }
   OCTAVO_ASSIGN_OR_RETURN(options.quantize.model, ResolveModel(options.quantize.model));
-  if (options.dry_run) return DryRunQuantize(options.quantize, options.algorithm, options.json);
+  if (options.dry_run) {
+    return DryRunQuantize(options.quantize, options.quantize.algorithm, options.json);
+  }
   const InterruptScope interrupt;
   options.quantize.cancel = &interrupt.flag();
   std::optional<Certificate> certificate;
   OCTAVO_RETURN_IF_ERROR(AttachCertificate(options, certificate));
+  if (Calibrates(options)) {
+    OCTAVO_RETURN_IF_ERROR(LoadCalibration(options.calibration, options.quantize));
+  }
   Result<QuantizeResult> result = [&options] {
-    ProgressBar bar({.label = "quantize", .unit = ProgressBar::Unit::kBytes});
+    ProgressBar bar({.label = "quantize",
+                     .unit = Calibrates(options) ? ProgressBar::Unit::kItems
+                                                 : ProgressBar::Unit::kBytes,
+                     .item_name = "GFLOP"});
     return QuantizeCheckpoint(options.quantize, [&bar](uint64_t done, uint64_t total) {
       bar.Update(done, total);
     });
@@ -127,9 +158,7 @@ CommandAction Configure(CLI::App& app) {
   app.add_option("-o,--output", quantize.output, "Folder to create");
   app.add_flag("--dry-run", options->dry_run,
                "Print size, memory and time of the result, and the size in other schemes; write nothing");
-  app.add_option("--algorithm", options->algorithm, "How codes are chosen: rtn (round to nearest)")
-      ->check(CLI::IsMember({"rtn"}))
-      ->capture_default_str();
+  AddCalibrationOptions(app, options->calibration, quantize);
   app.add_option("--group-size", quantize.group_size,
                  "Columns per group; default: the scheme's own, or the largest of 128, 64 and 32 that "
                  "divides every layer")
@@ -151,6 +180,6 @@ CommandAction Configure(CLI::App& app) {
 }  // namespace
 
 extern const Command kCommand_quantize_command = {
-    "quantize", CommandGroup::kMake, "Quantize a model without data", &Configure};
+    "quantize", CommandGroup::kMake, "Quantize a model, without data or calibrated", &Configure};
 
 }  // namespace octavo

@@ -21,21 +21,33 @@ int64_t BlocksOf(size_t tokens) { return (static_cast<int64_t>(tokens) + kKvBloc
 
 }  // namespace
 
-LayerRunner::LayerRunner(const Options& options, ThreadPool& pool) : options_(options), pool_(pool) {
-  MakeBatches(options.samples);
+LayerRunner::LayerRunner(const Options& options, ThreadPool& pool)
+    : options_(options), pool_(pool), batches_(MakeBatches(options.samples)),
+      ws_(max_batch_tokens_) {
+  // The sequences of a batch take the blocks of the one KV group in order.
+  block_table_.resize(static_cast<size_t>(blocks_per_batch_));
+  std::iota(block_table_.begin(), block_table_.end(), 0);
+  for (Batch& batch : batches_) {
+    int64_t block = 0;
+    for (SequenceSlice& sequence : batch.forward.sequences.front()) {
+      sequence.block_table = block_table_.data() + block;
+      block += BlocksOf(static_cast<size_t>(sequence.num_tokens));
+    }
+  }
 }
 
-void LayerRunner::MakeBatches(std::span<const std::vector<int32_t>> samples) {
+std::vector<LayerRunner::Batch> LayerRunner::MakeBatches(
+    std::span<const std::vector<int32_t>> samples) {
+  std::vector<Batch> batches;
   int64_t blocks = 0;
   for (const std::vector<int32_t>& sample : samples) {
     const auto length = static_cast<int64_t>(sample.size());
-    if (batches_.empty() || batches_.back().forward.num_tokens() + length > kBatchTokens) {
-      batches_.push_back({.first_row = num_tokens_, .forward = {}});
-      batches_.back().forward.sequences.emplace_back();
+    if (batches.empty() || batches.back().forward.num_tokens() + length > kBatchTokens) {
+      batches.push_back({.first_row = num_tokens_, .forward = {}});
+      batches.back().forward.sequences.emplace_back();
       blocks = 0;
     }
-    ForwardBatch& batch = batches_.back().forward;
-    // Block tables are pointed at once they exist (PrepareKv); until then `position` is final.
+    ForwardBatch& batch = batches.back().forward;
     batch.sequences[0].push_back({.row_begin = batch.num_tokens(),
                                   .num_tokens = length,
                                   .position = 0,
@@ -47,32 +59,13 @@ void LayerRunner::MakeBatches(std::span<const std::vector<int32_t>> samples) {
     max_batch_tokens_ = std::max(max_batch_tokens_, batch.num_tokens());
     num_tokens_ += length;
   }
+  return batches;
 }
 
 Status LayerRunner::PrepareKv() {
-  const auto specs = model_->kv_layers();
-  const auto groups = static_cast<int64_t>(MakeKvGroups(specs, KvDType::kBf16, kKvBlock).size());
-  OCTAVO_ASSIGN_OR_RETURN(
-      kv_, KvCache::Create(specs, KvDType::kBf16, kKvBlock, blocks_per_batch_ * groups));
-  // Group g owns blocks [g * blocks_per_batch, ..); a sequence's table is a stretch of its group's.
-  block_tables_.assign(static_cast<size_t>(groups), {});
-  for (size_t g = 0; g < block_tables_.size(); ++g) {
-    block_tables_[g].resize(static_cast<size_t>(blocks_per_batch_));
-    std::iota(block_tables_[g].begin(), block_tables_[g].end(),
-              static_cast<int32_t>(static_cast<int64_t>(g) * blocks_per_batch_));
-  }
-  for (Batch& batch : batches_) {
-    auto& sequences = batch.forward.sequences;
-    sequences.resize(static_cast<size_t>(groups), sequences.front());
-    for (size_t g = 0; g < sequences.size(); ++g) {
-      int64_t block = 0;
-      for (SequenceSlice& sequence : sequences[g]) {
-        sequence.block_table = block_tables_[g].data() + block;
-        block += BlocksOf(static_cast<size_t>(sequence.num_tokens));
-      }
-    }
-  }
-  ws_.emplace(max_batch_tokens_);
+  kv_ = KvCache();
+  OCTAVO_ASSIGN_OR_RETURN(kv_, KvCache::Create(model_->kv_layers(), KvDType::kBf16, kKvBlock,
+                                               blocks_per_batch_));
   return Status::Ok();
 }
 
@@ -81,10 +74,6 @@ Status LayerRunner::LoadModules(std::optional<int64_t> layer, const Replace& rep
   model_.reset();  // before the next one takes memory
   OCTAVO_ASSIGN_OR_RETURN(const LinearLoader linears, LinearLoader::Create(*options_.checkpoint));
   WeightOverrides overrides;
-  overrides.wanted = [&](const std::string& module) {
-    const std::optional<TensorPlace> place = options_.arch->Locate(module);
-    return place && (!place->layer || place->layer == layer);
-  };
   // Weights that stay as they are run as they are written: a GGUF's become bf16.
   overrides.open = [&](const std::string& module) -> Result<std::unique_ptr<WeightSource>> {
     if (replace) {
@@ -98,9 +87,10 @@ Status LayerRunner::LoadModules(std::optional<int64_t> layer, const Replace& rep
   overrides.vectors = std::move(vectors);
   LoadOptions load;
   load.overrides = &overrides;
+  load.only = LayerRange{.first = layer.value_or(0), .count = layer ? 1 : 0, .head = false};
   OCTAVO_ASSIGN_OR_RETURN(model_, LoadModel(options_.checkpoint, load, options_.isa, pool_));
-  if (!kv_) OCTAVO_RETURN_IF_ERROR(PrepareKv());
-  return model_->Reserve(*ws_, pool_.num_threads());
+  if (layer) OCTAVO_RETURN_IF_ERROR(PrepareKv());
+  return model_->Reserve(ws_, pool_.num_threads());
 }
 
 Status LayerRunner::Load(int64_t index, const Replace& replace,
@@ -130,7 +120,7 @@ Status LayerRunner::ForBatches(const Fn& fn) {
 Status LayerRunner::Embed(BoundaryFile& out) {
   OCTAVO_RETURN_IF_ERROR(LoadModules(std::nullopt, nullptr, {}));
   return ForBatches([&](Batch& batch) {
-    Step step{batch.forward, pool_, options_.isa, *kv_, *ws_, nullptr};
+    Step step{batch.forward, pool_, options_.isa, kv_, ws_, nullptr};
     OCTAVO_RETURN_IF_ERROR(model_->Embed(step));
     return out.Write(batch.first_row, batch.forward.num_tokens(),
                      step.Hidden(model_->config().hidden_size).data);
@@ -140,13 +130,13 @@ Status LayerRunner::Embed(BoundaryFile& out) {
 Status LayerRunner::Run(const BoundaryFile& in, BoundaryFile* out, const LinearTap* tap,
                         const std::function<void(int64_t tokens)>& done) {
   return ForBatches([&](Batch& batch) {
-    Step step{batch.forward, pool_, options_.isa, *kv_, *ws_, tap};
+    Step step{batch.forward, pool_, options_.isa, kv_, ws_, tap};
     const int64_t rows = batch.forward.num_tokens();
     // Embedding also prepares what depends on positions; its rows are replaced.
     OCTAVO_RETURN_IF_ERROR(model_->Embed(step));
     float* hidden = step.Hidden(model_->config().hidden_size).data;
     OCTAVO_RETURN_IF_ERROR(in.Read(batch.first_row, rows, hidden));
-    model_->Layer(layer_, step);
+    model_->Layer(0, step);
     if (out != nullptr) OCTAVO_RETURN_IF_ERROR(out->Write(batch.first_row, rows, hidden));
     done(rows);
     return Status::Ok();

@@ -55,8 +55,9 @@ class LayerRunner {
     ForwardBatch forward;
   };
 
-  void MakeBatches(std::span<const std::vector<int32_t>> samples);
-  // Sequences of a batch need one block table per KV group.
+  // Also counts tokens and the blocks that a batch takes.
+  std::vector<Batch> MakeBatches(std::span<const std::vector<int32_t>> samples);
+  // One layer is one KV group; its window may differ from the last one's.
   Status PrepareKv();
   Status LoadModules(std::optional<int64_t> layer, const Replace& replace,
                      std::unordered_map<std::string, std::vector<float>> vectors);
@@ -69,11 +70,11 @@ class LayerRunner {
   int64_t max_batch_tokens_ = 0;
   int64_t blocks_per_batch_ = 0;
   std::vector<Batch> batches_;
-  std::vector<std::vector<int32_t>> block_tables_;  // per batch position of a sequence and group
+  std::vector<int32_t> block_table_;  // 0, 1, ..: sequences point into it
   std::shared_ptr<const Model> model_;
   int64_t layer_ = -1;
-  std::optional<KvCache> kv_;
-  std::optional<Workspace> ws_;
+  KvCache kv_;
+  Workspace ws_;
 };
 
 }  // namespace octavo
