@@ -1,0 +1,52 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""What HTTP costs: `octavo bench serve` against `octavo bench throughput` on the same load, a Markdown table.
+
+usage: serve_overhead.py [--octavo PROGRAM] [--clients N] [--num-prompts N] [--repeat N] MODEL
+
+Both generate greedily from random prompts of equal lengths with at most --clients sequences at once; in turns, the
+fastest of --repeat. Wanted: the server within 5 % of the offline engine on a 1.5B model, within 15 % on a 135M one.
+"""
+import argparse
+import json
+import pathlib
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tests/interop"))
+from common import Serving, run_json  # noqa: E402
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--octavo", default=str(ROOT / "build/release/octavo"))
+    parser.add_argument("--clients", type=int, default=32)
+    parser.add_argument("--num-prompts", type=int, default=96)
+    parser.add_argument("--input-len", type=int, default=64)
+    parser.add_argument("--output-len", type=int, default=64)
+    parser.add_argument("--repeat", type=int, default=2)
+    parser.add_argument("model", metavar="MODEL")
+    args = parser.parse_args()
+    load = ["--num-prompts", args.num_prompts, "--input-len", args.input_len, "--output-len", args.output_len]
+    engine = ["--max-num-seqs", args.clients, "--max-model-len", args.input_len + args.output_len]
+    offline, served = [], []
+    for _ in range(args.repeat):
+        offline.append(run_json(args.octavo, "bench", "throughput", args.model, *load, *engine))
+        with Serving(args.octavo, args.model, *engine) as server:
+            served.append(run_json(args.octavo, "bench", "serve", "--base-url", server.url, "--max-concurrency",
+                                   args.clients, *load))
+            server.stop()
+        if served[-1]["failed"]:
+            sys.exit(f"serve_overhead.py: failed requests: {json.dumps(served[-1]['errors'])}")
+    alone = max(run["output_tokens_per_second"] for run in offline)
+    best = max(served, key=lambda run: run["output_throughput"])
+    print("| | tok/s | median ITL ms | p99 ITL ms |\n|---|---:|---:|---:|")
+    print(f"| offline engine | {alone:.1f} | | |")
+    print(f"| server, {args.clients} clients | {best['output_throughput']:.1f} ({best['output_throughput'] / alone - 1:+.1%}) "
+          f"| {best['median_itl_ms']:.1f} | {best['p99_itl_ms']:.1f} |")
+    print(f"\n{pathlib.Path(args.model).name}, {args.num_prompts} requests of {args.input_len} + {args.output_len} tokens, "
+          f"at most {args.clients} at once, generated tokens over the whole time, fastest of {args.repeat}.")
+
+
+if __name__ == "__main__":
+    main()
