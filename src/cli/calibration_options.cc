@@ -58,7 +58,8 @@ void AddCalibrationOptions(CLI::App& app, CalibrationCommandOptions& options,
       ->capture_default_str();
   app.add_flag("!--no-actorder", quantize.act_order, "GPTQ: round columns in their own order");
   app.add_option("--memory-limit", options.memory_limit_gib,
-                 "GiB that calibration should stay within, by more passes over the samples; default: 8")
+                 "GiB to aim at, by more passes over the samples: a quarter of it goes to Gram "
+                 "matrices; default: 2 GiB for those")
       ->check(CLI::PositiveNumber);
 }
 
