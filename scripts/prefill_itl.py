@@ -4,8 +4,7 @@
 
 usage: prefill_itl.py [--octavo PROGRAM] [--streams N] [--prompt-len N] [--rounds N] [--target-step-ms MS] MODEL
 
-Once with the server's defaults, once with --target-step-ms (unless given: twice the median that the first run
-measured), `octavo serve` has --streams running streams; --rounds times a prompt of --prompt-len
+Once with the server's defaults, once with --target-step-ms (unless given: 0, whole prompts in a step), `octavo serve` has --streams running streams; --rounds times a prompt of --prompt-len
 random tokens is sent. Gaps between pieces of the streams count as "during prefill" when they end between the prompt's
 arrival and its first token, and as "undisturbed" otherwise. Wanted: p99 during prefill under 3x the undisturbed median.
 """
@@ -98,7 +97,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--calm", type=float, default=4, help="seconds between prompts")
     parser.add_argument("--kv-cache-memory-bytes", default="1GiB")
-    parser.add_argument("--target-step-ms", type=float, help="of the second run; default: 2 x the undisturbed median")
+    parser.add_argument("--target-step-ms", type=float, default=0, help="of the second run")
     parser.add_argument("model", metavar="MODEL")
     args = parser.parse_args()
     print("| --target-step-ms | undisturbed median ms | p99 ms | during prefill median ms | p99 ms | p99 / undisturbed "
@@ -110,7 +109,7 @@ def main():
         print(f"| {'default' if target is None else f'{target:g}'} | {1e3 * median:.1f} | {1e3 * percentile(calm, 99):.1f} | "
               f"{1e3 * statistics.median(during):.1f} | {1e3 * percentile(during, 99):.1f} | "
               f"{percentile(during, 99) / median:.1f}x | {statistics.mean(waits):.2f} |", flush=True)
-        target = args.target_step_ms or round(2e3 * median)
+        target = args.target_step_ms
     print(f"\n{pathlib.Path(args.model).name}, {args.streams} streams, {args.rounds} prompts of {args.prompt_len} tokens.")
 
 

@@ -117,7 +117,7 @@ Status EngineCore::Step(StepReport& report) {
   using Clock = std::chrono::steady_clock;
   report.begin = Clock::now();
   report.choices = std::exchange(pending_, {});
-  const StepPlan& plan = scheduler_.Schedule(clock_.TokenBudget());
+  const StepPlan& plan = scheduler_.Schedule(clock_.TokenBudget(scheduler_.Demand()));
   report.num_preempted = plan.num_preempted;
   report.num_tokens = plan.num_tokens;
   if (!plan.empty()) {

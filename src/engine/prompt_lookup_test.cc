@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "engine/step_clock.h"
+#include "octavo/engine_options.h"
 
 namespace octavo {
 namespace {
@@ -54,22 +55,38 @@ TEST(DraftPacerTest, GrowsWithSuccessAndPausesAfterFailure) {
 
 TEST(StepClockTest, FindsTheBudgetOfALinearMachine) {
   StepClock clock(50, 2048);
-  EXPECT_EQ(clock.TokenBudget(), 64);  // cautious before the first measurement
+  EXPECT_EQ(clock.TokenBudget({}), 64);  // cautious before the first measurement
   for (int i = 0; i < 100; ++i) {
     const int64_t tokens = 1 + (i * 37) % 400;
     clock.Observe(tokens, 10 + 0.2 * static_cast<double>(tokens));
   }
-  EXPECT_NEAR(static_cast<double>(clock.TokenBudget()), 200, 4);
+  EXPECT_NEAR(static_cast<double>(clock.TokenBudget({})), 200, 4);
+}
+
+TEST(StepClockTest, AutoTargetHalvesThePaceOfRunningStreams) {
+  StepClock clock(kAutoTargetStepMs, 2048);
+  for (int i = 0; i < 100; ++i) {
+    const int64_t tokens = 1 + (i * 37) % 400;
+    clock.Observe(tokens, 10 + 0.2 * static_cast<double>(tokens));
+  }
+  // A step of 8 decodes takes 11.6 ms; one of 66 tokens twice that.
+  const auto budget = [&](int64_t decodes, int64_t prefill) {
+    return static_cast<double>(clock.TokenBudget({.num_decodes = decodes, .prefill_tokens = prefill}));
+  };
+  EXPECT_NEAR(budget(8, 2000), 66, 2);
+  EXPECT_EQ(budget(0, 2000), 2048) << "nobody waits for the step";
+  EXPECT_EQ(budget(8, 32000), 1000) << "a backlog is worked off in 32 steps";
+  EXPECT_EQ(budget(8, 1000000), 2048);
 }
 
 TEST(StepClockTest, KeepsWithinItsLimits) {
-  EXPECT_EQ(StepClock(0, 512).TokenBudget(), 512);
+  EXPECT_EQ(StepClock(0, 512).TokenBudget({}), 512);
   StepClock slow(5, 512);
   for (int i = 1; i < 50; ++i) slow.Observe(i, 100);
-  EXPECT_EQ(slow.TokenBudget(), StepClock::kMinTokens);
+  EXPECT_EQ(slow.TokenBudget({}), StepClock::kMinTokens);
   StepClock fast(50, 512);
   for (int i = 1; i < 50; ++i) fast.Observe(i, 0.001 * i);
-  EXPECT_EQ(fast.TokenBudget(), 512);
+  EXPECT_EQ(fast.TokenBudget({}), 512);
 }
 
 }  // namespace

@@ -86,6 +86,24 @@ void Scheduler::Reset(int64_t token_budget) {
   }
 }
 
+StepDemand Scheduler::Demand() const {
+  StepDemand demand;
+  for (const Sequence* sequence : running_) {
+    if (!sequence->ready) continue;
+    if (IsDecode(*sequence)) {
+      ++demand.num_decodes;
+    } else {
+      demand.prefill_tokens += sequence->num_pending();
+    }
+  }
+  const int64_t enough = StepClock::kBacklogSteps * options_.max_num_batched_tokens;
+  for (const Sequence* sequence : waiting_) {
+    if (demand.prefill_tokens >= enough) break;
+    if (sequence->ready) demand.prefill_tokens += sequence->num_pending();
+  }
+  return demand;
+}
+
 const StepPlan& Scheduler::Schedule(int64_t token_budget) {
   Reset(token_budget);
   if (options_.policy == SchedulingPolicy::kPriority) MakeRoomForPriority();

@@ -19,6 +19,7 @@
 
 #include "engine/block_manager.h"
 #include "engine/sequence.h"
+#include "engine/step_clock.h"
 
 namespace octavo {
 
@@ -67,6 +68,10 @@ class Scheduler {
 
   // Takes the pages of a running sequence. `park`: it does not return to the queue by itself.
   void Preempt(Sequence& sequence, bool park);
+
+  // What waits to be computed, for the budget of the next step. Waiting prompts beyond
+  // StepClock::kBacklogSteps full steps are not counted.
+  StepDemand Demand() const;
 
   // The next step. `token_budget` <= max_num_batched_tokens limits prefill chunks; decodes count
   // against max_num_batched_tokens only. The plan is valid until the next call.

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "octavo/engine_options.h"
+
 namespace octavo {
 
 void StepClock::Observe(int64_t num_tokens, double step_ms) {
@@ -16,20 +18,32 @@ void StepClock::Observe(int64_t num_tokens, double step_ms) {
   sum_nt_ = sum_nt_ * kDecay + n * step_ms;
 }
 
-int64_t StepClock::TokenBudget() const {
-  if (target_ms_ <= 0) return max_tokens_;
-  const int64_t cautious = std::min<int64_t>(max_tokens_, 4 * kMinTokens);
-  if (weight_ < 1 || sum_n_ <= 0) return cautious;
+StepClock::Fit StepClock::FitSteps() const {
   const double variance = sum_nn_ * weight_ - sum_n_ * sum_n_;
-  double slope = sum_t_ / sum_n_;  // all steps of one size: assume time in proportion
-  double fixed = 0;
-  if (variance > 1e-6 * sum_nn_ * weight_) {
-    slope = std::max((sum_nt_ * weight_ - sum_n_ * sum_t_) / variance, 1e-6);
-    fixed = std::max((sum_t_ - slope * sum_n_) / weight_, 0.0);
+  // All steps of one size: assume time in proportion.
+  if (variance <= 1e-6 * sum_nn_ * weight_) return {.fixed = 0, .per_token = std::max(sum_t_ / sum_n_, 1e-6)};
+  const double slope = std::max((sum_nt_ * weight_ - sum_n_ * sum_t_) / variance, 1e-6);
+  return {.fixed = std::max((sum_t_ - slope * sum_n_) / weight_, 0.0), .per_token = slope};
+}
+
+int64_t StepClock::Clamp(double tokens) const {
+  const double most = static_cast<double>(max_tokens_);
+  return std::max(static_cast<int64_t>(std::clamp(tokens, 0.0, most)),
+                  std::min(kMinTokens, max_tokens_));
+}
+
+int64_t StepClock::TokenBudget(const StepDemand& demand) const {
+  const bool automatic = target_ms_ == kAutoTargetStepMs;
+  if (target_ms_ == 0 || (automatic && demand.num_decodes == 0)) return max_tokens_;
+  if (weight_ < 1 || sum_n_ <= 0) return std::min<int64_t>(max_tokens_, 4 * kMinTokens);
+  const Fit fit = FitSteps();
+  const auto decodes = static_cast<double>(demand.num_decodes);
+  const double target = automatic ? 2 * (fit.fixed + fit.per_token * decodes) : target_ms_;
+  double tokens = (target - fit.fixed) / fit.per_token;
+  if (automatic) {
+    tokens = std::max(tokens, static_cast<double>(demand.prefill_tokens) / kBacklogSteps);
   }
-  const double tokens = std::min((target_ms_ - fixed) / slope, static_cast<double>(max_tokens_));
-  return std::clamp(static_cast<int64_t>(std::max(tokens, 0.0)), std::min(kMinTokens, max_tokens_),
-                    max_tokens_);
+  return Clamp(tokens);
 }
 
 }  // namespace octavo

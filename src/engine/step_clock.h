@@ -6,10 +6,18 @@
 
 namespace octavo {
 
+// What the next step could compute.
+struct StepDemand {
+  int64_t num_decodes = 0;     // running sequences that get their next token
+  int64_t prefill_tokens = 0;  // of prompts, running and waiting
+};
+
 // Fits step_ms ~ a + b * num_tokens by least squares over recent steps (exponential forgetting).
 class StepClock {
  public:
-  // `target_ms` 0: no target, the budget is always `max_tokens`.
+  // `target_ms` 0: no target, the budget is always `max_tokens`. kAutoTargetStepMs: twice the time of a
+  // step that only decodes, so that a long prompt at most halves the pace of running streams; when
+  // more prompts wait than kBacklogSteps such steps can compute, steps grow with the backlog.
   StepClock(double target_ms, int64_t max_tokens)
       : target_ms_(target_ms), max_tokens_(max_tokens) {}
 
@@ -17,11 +25,20 @@ class StepClock {
 
   // Tokens (prefill and decode together) for the next step, at least kMinTokens so that prompts
   // always move.
-  int64_t TokenBudget() const;
+  int64_t TokenBudget(const StepDemand& demand) const;
 
   static constexpr int64_t kMinTokens = 16;
+  static constexpr int64_t kBacklogSteps = 32;
 
  private:
+  // step_ms = fixed + per_token * num_tokens, as far as the steps seen tell.
+  struct Fit {
+    double fixed = 0;
+    double per_token = 0;
+  };
+  Fit FitSteps() const;
+  int64_t Clamp(double tokens) const;
+
   double target_ms_;
   int64_t max_tokens_;
   double weight_ = 0;  // decayed sums: 1, n, t, n*n, n*t

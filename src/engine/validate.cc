@@ -132,7 +132,9 @@ Status EngineOptions::Validate() const {
   OCTAVO_RETURN_IF_ERROR(InRange("max_num_seqs", max_num_seqs, 1, 4096));
   OCTAVO_RETURN_IF_ERROR(InRange("max_num_batched_tokens", max_num_batched_tokens, 1, 1 << 17));
   OCTAVO_RETURN_IF_ERROR(AtLeast("long_prefill_token_threshold", long_prefill_token_threshold, 0));
-  OCTAVO_RETURN_IF_ERROR(InRange("target_step_ms", target_step_ms, 0, 1e6));
+  if (target_step_ms != kAutoTargetStepMs) {
+    OCTAVO_RETURN_IF_ERROR(InRange("target_step_ms", target_step_ms, 0, 1e6));
+  }
   OCTAVO_RETURN_IF_ERROR(AtLeast("max_num_queued_reqs", max_num_queued_reqs, 0));
   OCTAVO_RETURN_IF_ERROR(InRange("block_size", block_size, 16, 256));
   if (block_size % 16 != 0 || 256 % block_size != 0) {
