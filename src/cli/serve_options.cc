@@ -76,8 +76,8 @@ void AddEngineFlags(CLI::App& app, ServeFlags& all) {
   flags.Add("--long-prefill-token-threshold", engine.long_prefill_token_threshold,
             "Prompt tokens of one request per step at most; 0: no limit");
   flags.Add("--target-step-ms", engine.target_step_ms,
-            "Shrink prefill chunks so that steps take about this long; 0: off, -1: twice a step "
-            "without prefill while streams run");
+            "Shrink prefill chunks so that steps take about this long; 0: off, -1: 1.6 times a "
+            "step without prefill while streams run");
   flags.Add("--scheduling-policy", all.scheduling_policy, "fcfs or priority")
       ->check(CLI::IsMember({"fcfs", "priority"}));
   flags.Add("--block-size", engine.block_size, "Tokens per KV block, a multiple of 16");
