@@ -58,10 +58,10 @@ def runners(args, engines, model, case):
     """(label, function) of every engine that has something to run in this case."""
     gguf = make_gguf(args.octavo, model, case["gguf"], args.scratch) if case["gguf"] else None
     octavo = engines["octavo"]
-    if gguf:
-        yield f"Octavo {case['gguf'].upper()} file", lambda batch: octavo.run(gguf, [], batch)
     for label, flags in case["octavo"]:
         yield f"Octavo {label}", lambda batch, flags=flags: octavo.run(model, flags, batch)
+    if gguf:
+        yield f"Octavo {case['gguf'].upper()} file", lambda batch: octavo.run(gguf, [], batch)
     for name in ("llama.cpp", "OpenVINO GenAI"):
         if gguf and name in engines:
             yield f"{name} {case['gguf'].upper()}", lambda batch, name=name: engines[name].run(gguf, batch)
