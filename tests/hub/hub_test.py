@@ -44,7 +44,7 @@ class HubTest(unittest.TestCase):
         self.cache = self.scratch / "cache"
         self.hub = HubStandIn({})
         self.addCleanup(self.hub.__exit__)
-        self.environment = {"PATH": os.environ["PATH"], "HOME": str(self.scratch), "no_proxy": "127.0.0.1,localhost",
+        self.environment = {"PATH": os.environ["PATH"], "HOME": str(self.scratch), "no_proxy": "127.0.0.1,127.0.0.2,localhost",
                             "OCTAVO_HUB_URL": self.hub.url, "HF_HUB_CACHE": str(self.cache)}
         for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS", "LD_LIBRARY_PATH"):
             if name in os.environ:

@@ -87,10 +87,10 @@ class HubStandIn:
         self.cdn_bytes = 0
         self.cdn_running = 0
         self.cdn_most = 0  # most contents sent at the same time
-        self.servers = [Server(HubHandler, self), Server(CdnHandler, self)]
-        # Two names, so that clients see two hosts.
+        # Two addresses, so that clients see two hosts; a name would need /etc/hosts, which bare systems lack.
+        self.servers = [Server("127.0.0.1", HubHandler, self), Server("127.0.0.2", CdnHandler, self)]
         self.url = f"http://127.0.0.1:{self.servers[0].server_port}"
-        self.cdn_url = f"http://localhost:{self.servers[1].server_port}"
+        self.cdn_url = f"http://127.0.0.2:{self.servers[1].server_port}"
         for server in self.servers:
             threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
 
@@ -122,9 +122,9 @@ class HubStandIn:
 class Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
 
-    def __init__(self, handler, stand_in):
+    def __init__(self, address, handler, stand_in):
         self.stand_in = stand_in
-        super().__init__(("127.0.0.1", 0), handler)
+        super().__init__((address, 0), handler)
 
     def handle_error(self, request, client_address):
         pass  # clients that go away are part of the tests
