@@ -2,32 +2,21 @@
 // f32 activations x f16 weights, widened on load, with 256-bit FMAs: 6 x 16 tiles over panels [k][16].
 #include "kernels/gemm/simd_avx2.h"
 //
-#include "kernels/gemm/dense.h"
+#include "kernels/gemm/f32_dot_avx2.h"
 
 namespace octavo {
 namespace {
 
-struct Dot {
-  using Acc = __m256;
-  using Weight = __m256;
-  using Mode = NoMode;
-  static constexpr int kVectors = 2, kVectorLanes = 8, kMaxRows = 6;
-  static constexpr int64_t kWeightBytes = 2, kStepK = 1, kPadK = 1, kXBytes = 4;
-  static Acc Zero() { return _mm256_setzero_ps(); }
+struct Dot : F32Dot {
+  static constexpr int64_t kWeightBytes = 2;
   static Weight LoadWeight(const std::byte* p) {
     return _mm256_cvtph_ps(_mm_load_si128(reinterpret_cast<const __m128i*>(p)));
   }
-  static __m256 LoadX(const std::byte* p) {
-    return _mm256_broadcast_ss(reinterpret_cast<const float*>(p));
-  }
-  static Acc Step(Acc acc, Weight w, __m256 x) { return _mm256_fmadd_ps(x, w, acc); }
-  static __m256 Finish(Acc acc, const ActivationView&, int64_t) { return acc; }
 };
 using Kernel = Dense<Dot>;
 
 bool Accepts(const WeightSpec& w, ActivationFormat format) {
-  return format == ActivationFormat::kF32 && w.code == CodeType::kF16 &&
-         (w.scales == ScaleLayout::kNone || w.scales == ScaleLayout::kChannel);
+  return AcceptsF32Product(w, format, CodeType::kF16);
 }
 
 void Pack(const WeightSpec& w, const WeightRows& rows, std::byte* panel) {

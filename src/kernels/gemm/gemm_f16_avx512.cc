@@ -2,32 +2,21 @@
 // f32 activations x f16 weights, which do not fit bf16: widened on load, then as gemm_f32_avx512.
 #include "kernels/gemm/simd_avx512.h"
 //
-#include "kernels/gemm/dense.h"
+#include "kernels/gemm/f32_dot_avx512.h"
 
 namespace octavo {
 namespace {
 
-struct Dot {
-  using Acc = __m512;
-  using Weight = __m512;
-  using Mode = NoMode;
-  static constexpr int kVectors = 4, kVectorLanes = 16, kMaxRows = 6;
-  static constexpr int64_t kWeightBytes = 2, kStepK = 1, kPadK = 1, kXBytes = 4;
-  static Acc Zero() { return _mm512_setzero_ps(); }
+struct Dot : F32Dot {
+  static constexpr int64_t kWeightBytes = 2;
   static Weight LoadWeight(const std::byte* p) {
     return _mm512_cvtph_ps(_mm256_load_si256(reinterpret_cast<const __m256i*>(p)));
   }
-  static __m512 LoadX(const std::byte* p) {
-    return _mm512_set1_ps(*reinterpret_cast<const float*>(p));
-  }
-  static Acc Step(Acc acc, Weight w, __m512 x) { return _mm512_fmadd_ps(x, w, acc); }
-  static __m512 Finish(Acc acc, const ActivationView&, int64_t) { return acc; }
 };
 using Kernel = Dense<Dot>;
 
 bool Accepts(const WeightSpec& w, ActivationFormat format) {
-  return format == ActivationFormat::kF32 && w.code == CodeType::kF16 &&
-         (w.scales == ScaleLayout::kNone || w.scales == ScaleLayout::kChannel);
+  return AcceptsF32Product(w, format, CodeType::kF16);
 }
 
 void StoreHalves(__m512i dwords, std::byte* out) {
