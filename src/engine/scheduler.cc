@@ -75,26 +75,23 @@ Sequence* Scheduler::FirstReadyWaiting() const {
   return nullptr;
 }
 
+int64_t Scheduler::NumDecodes() const {
+  return std::ranges::count_if(running_, [](const Sequence* sequence) {
+    return sequence->ready && IsDecode(*sequence);
+  });
+}
+
 void Scheduler::Reset(int64_t token_budget) {
   plan_ = {};
   budget_ = options_.max_num_batched_tokens;
   prefill_budget_ = std::clamp<int64_t>(token_budget, 1, budget_);
-  reserved_ = 0;
-  for (const Sequence* sequence : running_) {
-    if (!sequence->ready || !IsDecode(*sequence)) continue;
-    reserved_ += 1;
-  }
+  reserved_ = NumDecodes();
 }
 
 StepDemand Scheduler::Demand() const {
-  StepDemand demand;
+  StepDemand demand{.num_decodes = NumDecodes()};
   for (const Sequence* sequence : running_) {
-    if (!sequence->ready) continue;
-    if (IsDecode(*sequence)) {
-      ++demand.num_decodes;
-    } else {
-      demand.prefill_tokens += sequence->num_pending();
-    }
+    if (sequence->ready && !IsDecode(*sequence)) demand.prefill_tokens += sequence->num_pending();
   }
   const int64_t enough = StepClock::kBacklogSteps * options_.max_num_batched_tokens;
   for (const Sequence* sequence : waiting_) {

@@ -90,6 +90,8 @@ class Scheduler {
   };
   using Ordered = std::set<Sequence*, Order>;
 
+  // Running sequences that get their next token in this step.
+  int64_t NumDecodes() const;
   void Reset(int64_t token_budget);
   void MakeRoomForPriority();
   void ScheduleRunning();
