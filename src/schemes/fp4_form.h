@@ -7,6 +7,7 @@
 #pragma once
 
 #include <memory>
+#include <string_view>
 
 #include "octavo/status.h"
 #include "schemes/scheme.h"
@@ -16,5 +17,28 @@ namespace octavo {
 // Scheme::open. Weights are expanded to bf16, the type in which compressed-tensors decompresses them.
 // Errors: NotFound and DataLoss naming the tensor, what was found and what is wanted.
 Result<std::unique_ptr<WeightSource>> OpenFp4(const StoredModule& module);
+
+template <int kGroupSize>
+bool IsFp4(const SchemeArgs& args) {
+  return args.weights.type == QuantType::kFloat && args.weights.num_bits == 4 &&
+         args.weights.group_size == kGroupSize;
+}
+
+// A form that is only read: the group size tells the two apart.
+template <int kGroupSize>
+constexpr Scheme Fp4Scheme(std::string_view name, std::string_view summary) {
+  return {.name = name,
+          .summary = summary,
+          .online_name = "",
+          .method = "",
+          .format = "",
+          .args = {.weights = {.num_bits = 4,
+                               .type = QuantType::kFloat,
+                               .strategy = Strategy::kGroup,
+                               .group_size = kGroupSize},
+                   .input = {}},
+          .matches = &IsFp4<kGroupSize>,
+          .open = &OpenFp4};
+}
 
 }  // namespace octavo

@@ -1,32 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // MXFP4: 4-bit floats in groups of 32 with power-of-two scales, expanded to bf16.
 #include "schemes/fp4_form.h"
-#include "schemes/scheme.h"
 
 namespace octavo {
-namespace {
-
-bool Matches(const SchemeArgs& args) {
-  return args.weights.type == QuantType::kFloat && args.weights.num_bits == 4 &&
-         args.weights.group_size == 32;
-}
-
-}  // namespace
 
 extern const Scheme kScheme_mxfp4;
-constinit const Scheme kScheme_mxfp4 = {
-    .name = "MXFP4",
-    .summary = "4-bit floats in groups of 32 with power-of-two scales, expanded to bf16",
-    .online_name = "",
-    .method = "",
-    .format = "",
-    .args = {.weights = {.num_bits = 4,
-                         .type = QuantType::kFloat,
-                         .strategy = Strategy::kGroup,
-                         .group_size = 32},
-             .input = {}},
-    .matches = &Matches,
-    .open = &OpenFp4,
-};
+constinit const Scheme kScheme_mxfp4 =
+    Fp4Scheme<32>("MXFP4", "4-bit floats in groups of 32 with power-of-two scales, expanded to bf16");
 
 }  // namespace octavo
