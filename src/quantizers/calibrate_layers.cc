@@ -13,7 +13,6 @@
 
 #include "base/cpu_features.h"
 #include "base/file.h"
-#include "base/float16.h"
 #include "io/hf_config.h"
 #include "quantizers/boundary_file.h"
 #include "quantizers/layer_quantizer.h"
@@ -33,24 +32,6 @@ Status Remove(const std::string& path) {
   std::error_code error;
   fs::remove(path, error);
   return error ? IoError(fmt::format("{}: remove failed: {}", path, error.message())) : Status::Ok();
-}
-
-std::vector<std::byte> Encode(DType type, const std::vector<float>& values) {
-  std::vector<std::byte> bytes;
-  const auto append = [&bytes](const auto& value) {
-    const auto piece = std::as_bytes(std::span(&value, 1));
-    bytes.insert(bytes.end(), piece.begin(), piece.end());
-  };
-  for (const float value : values) {
-    if (type == DType::kBF16) {
-      append(F32ToBf16(value));
-    } else if (type == DType::kF16) {
-      append(F32ToF16(value));
-    } else {
-      append(value);
-    }
-  }
-  return bytes;
 }
 
 // Counts floating-point operations; all layers of a model cost about the same.
@@ -233,7 +214,7 @@ class Calibration {
     }
     for (const auto& [name, values] : quantized.transform.dense) {
       const DType type = WrittenType(*job_.checkpoint, *job_.checkpoint->Find(name));
-      OCTAVO_RETURN_IF_ERROR(job_.writers->Write(name, Encode(type, values)));
+      OCTAVO_RETURN_IF_ERROR(job_.writers->Write(name, EncodeFloats(type, values)));
     }
     return Status::Ok();
   }

@@ -55,6 +55,24 @@ float RoundToDType(DType type, float value) {
   return type == DType::kF16 ? F16ToF32(F32ToF16(value)) : value;
 }
 
+std::vector<std::byte> EncodeFloats(DType type, std::span<const float> values) {
+  std::vector<std::byte> bytes;
+  const auto append = [&bytes](const auto& value) {
+    const auto piece = std::as_bytes(std::span(&value, 1));
+    bytes.insert(bytes.end(), piece.begin(), piece.end());
+  };
+  for (const float value : values) {
+    if (type == DType::kBF16) {
+      append(F32ToBf16(value));
+    } else if (type == DType::kF16) {
+      append(F32ToF16(value));
+    } else {
+      append(value);
+    }
+  }
+  return bytes;
+}
+
 void DequantizeWeightRows(const WeightSpec& spec, const WeightRows& rows, DType type, float* out) {
   if (spec.scales == ScaleLayout::kTwoLevel) return DequantizeTwoLevel(spec, rows, type, out);
   const int64_t groups = spec.groups();

@@ -7,9 +7,12 @@
 // adds no mapped pages to the resident set.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "kernels/activation.h"
 #include "kernels/weight_spec.h"
@@ -68,6 +71,9 @@ void DequantizeWeightRows(const WeightSpec& spec, const WeightRows& rows, DType 
 
 // Rounds to F32 (unchanged), BF16 or F16, to nearest even.
 float RoundToDType(DType type, float value);
+
+// The bytes of such values as a tensor of `type` stores them, rounded the same way.
+std::vector<std::byte> EncodeFloats(DType type, std::span<const float> values);
 
 // "int4 group 128 + min, f32 scales": the spec for people.
 std::string Describe(const WeightSpec& spec);
