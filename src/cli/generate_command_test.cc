@@ -85,6 +85,23 @@ TEST_F(GenerateCommandTest, PerplexityOfARandomModelIsAboutItsVocabulary) {
   EXPECT_LT((*json)["perplexity"], 2000.0);
 }
 
+TEST_F(GenerateCommandTest, PerplexityScoresOnlyTokensWithEnoughContext) {
+  const std::string text = model_.path() + "/text.txt";
+  std::string content;
+  for (int i = 0; i < 400; ++i) content += static_cast<char>(' ' + i * 37 % 90);
+  ASSERT_TRUE(WriteFileAtomically(text, content).ok());
+  const auto run = [&](const std::string& min_context) {
+    return RunOctavo({"perplexity", model_.path(), "--file", text, "--window", "64", "--min-context",
+                      min_context, "--json", "-"});
+  };
+  const Json half = ParseJson(run("33").out).value();
+  EXPECT_EQ(half["tokens"], half["windows"].get<int64_t>() * 31);
+  EXPECT_NE(half["perplexity"], ParseJson(run("1").out).value()["perplexity"]);
+  const Outcome none = run("64");
+  EXPECT_EQ(none.exit_code, 1);
+  EXPECT_THAT(none.err, HasSubstr("--min-context 64 leaves nothing to score"));
+}
+
 TEST_F(GenerateCommandTest, PerplexityWantsAWholeWindow) {
   const std::string text = model_.path() + "/short.txt";
   ASSERT_TRUE(WriteFileAtomically(text, "short").ok());

@@ -24,6 +24,7 @@ struct PerplexityOptions {
   std::string file;
   int64_t window = kPerplexityWindow;
   int64_t max_windows = 0;
+  int64_t min_context = 1;
   std::string json;
 };
 
@@ -38,8 +39,9 @@ Result<std::vector<int32_t>> ReadTokens(const PerplexityOptions& options) {
   return tokens;
 }
 
-// log p of every token of the window but the first.
-Status ScoreWindow(ScoringModel& model, std::span<const int32_t> tokens, PerplexityMeter& meter) {
+// log p of every token of the window that has at least `min_context` tokens before it.
+Status ScoreWindow(ScoringModel& model, std::span<const int32_t> tokens, int64_t min_context,
+                   PerplexityMeter& meter) {
   const int64_t vocab_size = model.forcing->model().config().vocab_size;
   const auto total = static_cast<int64_t>(tokens.size());
   std::vector<double> log_probs(tokens.size());
@@ -57,11 +59,15 @@ Status ScoreWindow(ScoringModel& model, std::span<const int32_t> tokens, Perplex
   };
   OCTAVO_RETURN_IF_ERROR(model.forcing->Run(tokens, score));
   meter.BeginWindow();
-  for (size_t i = 1; i < tokens.size(); ++i) meter.Add(log_probs[i]);
+  for (auto i = static_cast<size_t>(min_context); i < tokens.size(); ++i) meter.Add(log_probs[i]);
   return Status::Ok();
 }
 
 Status RunPerplexity(const PerplexityOptions& options) {
+  if (options.min_context >= options.window) {
+    return InvalidArgument(fmt::format("--min-context {} leaves nothing to score in windows of {} tokens",
+                                       options.min_context, options.window));
+  }
   OCTAVO_ASSIGN_OR_RETURN(const auto tokens, ReadTokens(options));
   int64_t windows = static_cast<int64_t>(tokens.size()) / options.window;
   if (options.max_windows > 0) windows = std::min(windows, options.max_windows);
@@ -75,7 +81,7 @@ Status RunPerplexity(const PerplexityOptions& options) {
       OCTAVO_RETURN_IF_ERROR(interrupt.Check());
       const auto window = std::span(tokens).subspan(static_cast<size_t>(w * options.window),
                                                     static_cast<size_t>(options.window));
-      OCTAVO_RETURN_IF_ERROR(ScoreWindow(model, window, meter));
+      OCTAVO_RETURN_IF_ERROR(ScoreWindow(model, window, options.min_context, meter));
       bar.Update(static_cast<uint64_t>((w + 1) * options.window),
                  static_cast<uint64_t>(windows * options.window));
     }
@@ -88,6 +94,7 @@ Status RunPerplexity(const PerplexityOptions& options) {
                                         {"windows", meter.windows()},
                                         {"tokens", meter.tokens()},
                                         {"window", options.window},
+                                        {"min_context", options.min_context},
                                         {"peak_rss_bytes", PeakRssBytes()}});
 }
 
@@ -99,6 +106,11 @@ CommandAction Configure(CLI::App& app) {
       ->check(CLI::PositiveNumber);
   app.add_option("--window", options->window, "Tokens per window")
       ->check(CLI::Range(int64_t{2}, int64_t{1} << 20))
+      ->capture_default_str();
+  app.add_option("--min-context", options->min_context,
+                 "Score only tokens with at least this many before them in their window; llama-perplexity's "
+                 "figures need half a window and one (--window 512 --min-context 257)")
+      ->check(CLI::PositiveNumber)
       ->capture_default_str();
   AddJsonOption(app, options->json);
   return [options] { return RunPerplexity(*options); };
