@@ -70,6 +70,12 @@ TEST(ChatTemplateTest, TrimsBlocksAndLineStarts) {
   EXPECT_EQ(MustRender("  {%+ if true +%}\nkept{% endif %}"), "  \nkept");
 }
 
+TEST(ChatTemplateTest, SelectsNothingFromFalseValues) {
+  EXPECT_EQ(MustRender("{{ none | selectattr('a', 'equalto', 1) | list | length }}"
+                       "{{ none | reject('none') | list }}{{ none | map('upper') | list }}"),
+            "0[][]");
+}
+
 TEST(ChatTemplateTest, ErrorsNameLineAndCause) {
   const auto syntax = ChatTemplate::Create("line\n{% if %}", Json::object());
   ASSERT_FALSE(syntax.ok());

@@ -3,6 +3,8 @@
 //   tokenizer_tool tokenize MODEL --ids [--no-special]   < text   prints a JSON array
 //   tokenizer_tool detokenize MODEL                      < array  prints text
 //   tokenizer_tool speed MODEL                           < text   prints load time and MB/s
+//   tokenizer_tool render TEMPLATE                       < case   prints what a chat template makes of
+//     {"messages": [...], "tools", "documents", "special_tokens", "variables", "now": seconds}
 // MODEL is a tokenizer.json, or a model folder with any kind of tokenizer file. The subcommands are
 // those of `octavo`.
 #include <algorithm>
@@ -16,7 +18,9 @@
 #include <string_view>
 #include <vector>
 
+#include "base/file.h"
 #include "base/json.h"
+#include "tokenizer/chat_template.h"
 #include "tokenizer/detokenizer.h"
 #include "tokenizer/text_processor.h"
 #include "tokenizer/tokenizer.h"
@@ -67,11 +71,32 @@ int Speed(const Tokenizer& tokenizer, const std::string& text, double load_secon
   return 0;
 }
 
+int Render(const std::string& path, const std::string& text) {
+  const auto source = ReadFile(path);
+  if (!source.ok()) return Fail(source.status());
+  const auto json = ParseJson(text);
+  if (!json.ok()) return Fail(json.status());
+  const auto chat_template = ChatTemplate::Create(*source, json->value("special_tokens", Json::object()));
+  if (!chat_template.ok()) return Fail(chat_template.status());
+  ChatTemplateOptions options;
+  options.add_generation_prompt = json->value("add_generation_prompt", true);
+  options.tools = json->value("tools", Json());
+  options.documents = json->value("documents", Json());
+  options.variables = json->value("variables", Json::object());
+  if (json->contains("now")) options.now = (*json)["now"].get<std::time_t>();
+  const auto rendered = (*chat_template)->Render(json->value("messages", Json::array()), options);
+  if (!rendered.ok()) return Fail(rendered.status());
+  std::cout << *rendered;
+  return 0;
+}
+
 int Main(const std::vector<std::string>& args) {
   if (args.size() < 2) {
-    std::cerr << "usage: tokenizer_tool tokenize|detokenize|speed MODEL [--ids] [--no-special]\n";
+    std::cerr << "usage: tokenizer_tool tokenize|detokenize|speed MODEL [--ids] [--no-special]\n"
+                 "       tokenizer_tool render TEMPLATE\n";
     return 2;
   }
+  if (args[0] == "render") return Render(args[1], std::string(std::istreambuf_iterator<char>(std::cin), {}));
   const auto start = std::chrono::steady_clock::now();
   std::unique_ptr<Tokenizer> own;
   std::unique_ptr<TextProcessor> model;

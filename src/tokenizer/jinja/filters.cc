@@ -351,8 +351,14 @@ Result<Value> Extreme(const Value& input, const Arguments& arguments, Budget* bu
   return std::move(keyed.front().item);
 }
 
+// Jinja2 takes any false value (none, 0, "") for an empty list in map, select and their kin.
+Result<std::vector<Value>> IterateUnlessFalse(const Value& input, Budget* budget) {
+  if (!input.Truthy()) return std::vector<Value>();
+  return Iterate(input, budget);
+}
+
 Result<Value> Map(const Value& input, const Arguments& arguments, Budget* budget) {
-  OCTAVO_ASSIGN_OR_RETURN(std::vector<Value> items, Iterate(input, budget));
+  OCTAVO_ASSIGN_OR_RETURN(std::vector<Value> items, IterateUnlessFalse(input, budget));
   const Value* attribute = arguments.Find(SIZE_MAX, "attribute");
   const Value* fallback = arguments.Find(SIZE_MAX, "default");
   Arguments rest;
@@ -377,7 +383,7 @@ Result<Value> Map(const Value& input, const Arguments& arguments, Budget* budget
 // select, reject, selectattr and rejectattr.
 template <bool keep, bool by_attribute>
 Result<Value> SelectWhere(const Value& input, const Arguments& arguments, Budget* budget) {
-  OCTAVO_ASSIGN_OR_RETURN(std::vector<Value> items, Iterate(input, budget));
+  OCTAVO_ASSIGN_OR_RETURN(std::vector<Value> items, IterateUnlessFalse(input, budget));
   const auto& given = arguments.positional;
   constexpr size_t kTest = by_attribute ? 1 : 0;
   if (by_attribute && given.empty()) return InvalidArgument("want an attribute");
