@@ -9,6 +9,7 @@ import os
 import pathlib
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -367,6 +368,49 @@ class AccessTest(HubTest):
         for name in ("model", "../model", "org/..", "a/b/c", "org/-x", "org/a--b", "org/x:../y", "org/x@../y"):
             self.pull(name, code=2)
         self.assertEqual(self.hub.of("hub"), [])
+
+
+@unittest.skipUnless(shutil.which("openssl"), "no openssl program")
+class TlsTest(HubTest):
+    FILES = {"config.json": b"{}", "model.safetensors": noise(40 * MIB)}
+
+    def serve(self, addresses):
+        """The stand-in over HTTPS with a certificate of its own for `addresses`; returns the certificate's file."""
+        pem = self.scratch / "certificate.pem"
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+                        "-days", "1", "-subj", "/CN=stand-in", "-addext",
+                        "subjectAltName=" + ",".join(f"IP:{address}" for address in addresses),
+                        "-keyout", str(pem), "-out", str(self.scratch / "public.pem")], check=True, capture_output=True)
+        with pem.open("a") as file:
+            file.write((self.scratch / "public.pem").read_text())
+        self.hub = HubStandIn({}, certificate=str(pem))
+        self.addCleanup(self.hub.__exit__)
+        self.environment["OCTAVO_HUB_URL"] = self.hub.url
+        self.add_repo(self.FILES)
+        return str(self.scratch / "public.pem")
+
+    def test_fetches_over_https_in_parts(self):
+        trusted = self.serve(["127.0.0.1", "127.0.0.2"])
+        self.assert_same(self.snapshot("org/model", SSL_CERT_FILE=trusted), self.FILES)
+        self.assertGreater(len(self.hub.of("cdn")), 1)
+
+    def test_refuses_certificates_that_nobody_vouches_for(self):
+        self.serve(["127.0.0.1", "127.0.0.2"])
+        self.assertIn("certificate", self.pull("org/model", code=1))
+        self.assertEqual(self.hub.of("hub"), [])
+
+    def test_refuses_a_cdn_with_the_certificate_of_another(self):
+        trusted = self.serve(["127.0.0.1"])
+        self.assertIn("127.0.0.2", self.pull("org/model", code=1, SSL_CERT_FILE=trusted))
+        self.assertEqual(self.hub.of("cdn"), [])
+
+    def test_does_not_follow_to_plain_http(self):
+        trusted = self.serve(["127.0.0.1", "127.0.0.2"])
+        with HubStandIn({"org/model": Repo(self.FILES)}) as plain:
+            commit = next(iter(plain.repos["org/model"].commits))
+            self.hub.faults.location = f"{plain.cdn_url}/org/model/{commit}/model.safetensors"
+            self.pull("org/model", code=1, SSL_CERT_FILE=trusted)
+            self.assertEqual(plain.of("cdn"), [])
 
 
 class HostileTest(HubTest):

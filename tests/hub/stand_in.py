@@ -9,6 +9,7 @@ import http.server
 import json
 import re
 import socket
+import ssl
 import threading
 import time
 import urllib.parse
@@ -78,7 +79,8 @@ class Faults:
 class HubStandIn:
     """The two servers. `requests` holds (host, method, path, range, authorization) of each request."""
 
-    def __init__(self, repos, token="secret-token"):
+    def __init__(self, repos, token="secret-token", certificate=None):
+        """`certificate`: a PEM file with key and certificate; the servers speak HTTPS then."""
         self.repos = repos
         self.token = token
         self.faults = Faults()
@@ -89,8 +91,15 @@ class HubStandIn:
         self.cdn_most = 0  # most contents sent at the same time
         # Two addresses, so that clients see two hosts; a name would need /etc/hosts, which bare systems lack.
         self.servers = [Server("127.0.0.1", HubHandler, self), Server("127.0.0.2", CdnHandler, self)]
-        self.url = f"http://127.0.0.1:{self.servers[0].server_port}"
-        self.cdn_url = f"http://127.0.0.2:{self.servers[1].server_port}"
+        scheme = "http"
+        if certificate:
+            scheme = "https"
+            tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            tls.load_cert_chain(certificate)
+            for server in self.servers:
+                server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+        self.url = f"{scheme}://127.0.0.1:{self.servers[0].server_port}"
+        self.cdn_url = f"{scheme}://127.0.0.2:{self.servers[1].server_port}"
         for server in self.servers:
             threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
 
