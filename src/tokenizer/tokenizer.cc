@@ -22,9 +22,9 @@ std::string_view NameOf(TokenRule rule) {
     case TokenRule::kModel:
       return "model";
     case TokenRule::kAddedToken:
-      return "added token";
+      return "added_token";
     case TokenRule::kPostProcessor:
-      return "post-processor";
+      return "post_processor";
   }
   return "";
 }
