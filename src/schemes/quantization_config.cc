@@ -9,6 +9,8 @@
 #include <filesystem>
 #include <utility>
 
+#include "schemes/module_folder.h"
+
 namespace octavo {
 namespace {
 
@@ -325,6 +327,28 @@ Result<ModuleScheme> QuantizationConfig::Resolve(std::string_view module,
   return found;
 }
 
+namespace {
+
+Json MakeGroup(const SchemeArgs& args, const std::vector<std::string>& targets) {
+  return {{"targets", targets},
+          {"weights", ToJson(args.weights)},
+          {"input_activations", args.input ? ToJson(*args.input) : Json()},
+          {"output_activations", Json()}};
+}
+
+Json MakeCompressedTensors(std::string_view format, const std::vector<std::string>& ignore,
+                           Json groups) {
+  return {{"quant_method", "compressed-tensors"},
+          {"format", format},
+          {"quantization_status", "compressed"},
+          {"global_compression_ratio", Json()},
+          {"kv_cache_scheme", Json()},
+          {"ignore", ignore},
+          {"config_groups", std::move(groups)}};
+}
+
+}  // namespace
+
 Json MakeQuantizationConfig(const Scheme& scheme, const SchemeArgs& args,
                             const std::vector<std::string>& ignore) {
   if (scheme.method == "octavo_qoq") {
@@ -333,17 +357,27 @@ Json MakeQuantizationConfig(const Scheme& scheme, const SchemeArgs& args,
             {"group_size", args.weights.group_size},
             {"ignore", ignore}};
   }
-  const Json group = {{"targets", Json::array({"Linear"})},
-                      {"weights", ToJson(args.weights)},
-                      {"input_activations", args.input ? ToJson(*args.input) : Json()},
-                      {"output_activations", Json()}};
-  return {{"quant_method", scheme.method},
-          {"format", scheme.format},
-          {"quantization_status", "compressed"},
-          {"global_compression_ratio", Json()},
-          {"kv_cache_scheme", Json()},
-          {"ignore", ignore},
-          {"config_groups", {{"group_0", group}}}};
+  return MakeCompressedTensors(scheme.format, ignore, {{"group_0", MakeGroup(args, {"Linear"})}});
+}
+
+Json MakeQuantizationConfig(const std::vector<ConfigGroup>& groups,
+                            const std::vector<std::string>& ignore) {
+  if (groups.size() == 1) return MakeQuantizationConfig(*groups[0].scheme, groups[0].args, ignore);
+  const bool one_format = std::all_of(groups.begin(), groups.end(), [&](const ConfigGroup& group) {
+    return group.scheme->format == groups.front().scheme->format;
+  });
+  std::vector<std::vector<std::string>> sets = {ignore};
+  for (const ConfigGroup& group : groups) sets.push_back(group.modules);
+  const ModuleFolder folder(sets);
+  Json json = Json::object();
+  for (size_t i = 0; i < groups.size(); ++i) {
+    Json group = MakeGroup(groups[i].args, folder.Patterns(i + 1));
+    // Versions before 0.11 read groups without a format only.
+    if (!one_format) group["format"] = groups[i].scheme->format;
+    json[fmt::format("group_{}", i)] = std::move(group);
+  }
+  return MakeCompressedTensors(one_format ? groups.front().scheme->format : "mixed-precision", ignore,
+                               std::move(json));
 }
 
 }  // namespace octavo

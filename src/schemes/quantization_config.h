@@ -83,4 +83,17 @@ class QuantizationConfig {
 Json MakeQuantizationConfig(const Scheme& scheme, const SchemeArgs& args,
                             const std::vector<std::string>& ignore);
 
+// The modules of one entry of config_groups.
+struct ConfigGroup {
+  const Scheme* scheme = nullptr;
+  SchemeArgs args;
+  std::vector<std::string> modules;
+};
+
+// The same for several groups, whose schemes must be compressed-tensors'. Targets are names and
+// expressions that match each module once; groups of different forms say "mixed-precision" and name
+// their form each, as compressed-tensors does since 0.11. One group: as above.
+Json MakeQuantizationConfig(const std::vector<ConfigGroup>& groups,
+                            const std::vector<std::string>& ignore);
+
 }  // namespace octavo
