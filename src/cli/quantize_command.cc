@@ -30,16 +30,19 @@ struct QuantizeCommandOptions {
   std::string json;
 };
 
-bool Calibrates(const QuantizeCommandOptions& options) {
-  return options.quantize.algorithm != "rtn";
+Json SharesOf(const QuantizeResult& result) {
+  Json shares = Json::array();
+  for (const SchemeShare& share : result.shares) shares.push_back(ToJson(share));
+  return shares;
 }
 
 // What made the checkpoint, for its certificate.
-Json RecipeOf(const QuantizeCommandOptions& options, const QuantizeResult& result) {
+Json CertifiedRecipe(const QuantizeResult& result) {
   Json recipe = {{"scheme", result.scheme},
                  {"stored_as", result.stored_as},
-                 {"algorithm", options.quantize.algorithm},
+                 {"algorithm", result.algorithm},
                  {"group_size", result.group_size == 0 ? Json() : Json(result.group_size)},
+                 {"shares", SharesOf(result)},
                  {"quantized_modules", result.quantized_modules},
                  {"ignored", result.ignored}};
   if (result.calibration) {
@@ -55,8 +58,9 @@ Json ToJson(const QuantizeCommandOptions& options, const QuantizeResult& result)
           {"output", options.quantize.output},
           {"scheme", result.scheme},
           {"stored_as", result.stored_as},
-          {"algorithm", options.quantize.algorithm},
+          {"algorithm", result.algorithm},
           {"group_size", result.group_size == 0 ? Json() : Json(result.group_size)},
+          {"shares", SharesOf(result)},
           {"quantized_modules", result.quantized_modules},
           {"ignored", result.ignored},
           {"warnings", result.warnings},
@@ -80,15 +84,16 @@ void PrintNotes(const QuantizeResult& result) {
 }
 
 void PrintSummary(const QuantizeCommandOptions& options, const QuantizeResult& result) {
-  if (result.group_size != result.wanted_group_size) {
-    fmt::print(stderr, "group size {} instead of {}: it divides the columns of every layer\n",
-               result.group_size, result.wanted_group_size);
+  for (const SchemeShare& share : result.shares) {
+    if (share.group_size == share.wanted_group_size) continue;
+    fmt::print(stderr, "{}: group size {} instead of {}: it divides the columns of every layer\n",
+               share.scheme, share.group_size, share.wanted_group_size);
   }
   PrintNotes(result);
   for (const std::string& warning : result.warnings) fmt::print(stderr, "warning: {}\n", warning);
   if (JsonOnStdout(options.json)) return;
   fmt::print("{}: {} linear layers in {}{}, {:.2f} bits per weight, {} -> {}, {}\n",
-             options.quantize.output, result.quantized_modules, result.scheme,
+             options.quantize.output, result.quantized_modules, DescribeSchemes(result),
              result.stored_as == result.scheme ? "" : " stored as " + result.stored_as,
              result.bits_per_weight, FormatBytes(result.input_bytes),
              FormatBytes(result.output_bytes), FormatDuration(result.seconds));
@@ -99,7 +104,7 @@ Status AttachCertificate(QuantizeCommandOptions& options, std::optional<Certific
   if (!options.certificate.active()) return Status::Ok();
   OCTAVO_ASSIGN_OR_RETURN(certificate, Certificate::Prepare(options.certificate, options.quantize));
   options.quantize.approve = [&](const std::string& folder, const QuantizeResult& result) {
-    return certificate->Measure(folder, result, RecipeOf(options, result));
+    return certificate->Measure(folder, result, CertifiedRecipe(result));
   };
   return Status::Ok();
 }
@@ -110,18 +115,18 @@ Status RunQuantize(QuantizeCommandOptions& options) {
   }
   OCTAVO_ASSIGN_OR_RETURN(options.quantize.model, ResolveModel(options.quantize.model));
   if (options.dry_run) {
-    return DryRunQuantize(options.quantize, options.quantize.algorithm, options.json);
+    return DryRunQuantize(options.quantize, options.json);
   }
   const InterruptScope interrupt;
   options.quantize.cancel = &interrupt.flag();
   std::optional<Certificate> certificate;
   OCTAVO_RETURN_IF_ERROR(AttachCertificate(options, certificate));
-  if (Calibrates(options)) {
+  if (NeedsCalibration(options.quantize)) {
     OCTAVO_RETURN_IF_ERROR(LoadCalibration(options.calibration, options.quantize));
   }
   Result<QuantizeResult> result = [&options] {
     ProgressBar bar({.label = "quantize",
-                     .unit = Calibrates(options) ? ProgressBar::Unit::kItems
+                     .unit = NeedsCalibration(options.quantize) ? ProgressBar::Unit::kItems
                                                  : ProgressBar::Unit::kBytes,
                      .item_name = "GFLOP"});
     return QuantizeCheckpoint(options.quantize, [&bar](uint64_t done, uint64_t total) {

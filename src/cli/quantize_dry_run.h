@@ -9,9 +9,11 @@
 
 namespace octavo {
 
+// "W4A16", or "W4A16 (120), W8A16 (48)" with the number of layers of each.
+std::string DescribeSchemes(const QuantizeResult& result);
+
 // Prints sizes, memory and time, and the size in every other scheme; writes nothing but `json`.
-// `algorithm`: how codes will be chosen; calibration is not part of the estimate.
-Status DryRunQuantize(const QuantizeOptions& options, const std::string& algorithm,
-                      const std::string& json);
+// Calibration is not part of the estimate.
+Status DryRunQuantize(const QuantizeOptions& options, const std::string& json);
 
 }  // namespace octavo

@@ -68,13 +68,13 @@ std::vector<float> ScalesOf(const std::vector<double>& mean, double ratio) {
 }
 
 // Squared output error of one consumer under `scales`, for all its rows by way of the sample.
-Result<double> ErrorOf(const Scheme& scheme, const Sample& sample, const std::vector<float>& scales,
-                       MatrixProduct& product) {
+Result<double> ErrorOf(const Sample& sample, const std::vector<float>& scales, MatrixProduct& product) {
+  const LayerModule& module = *sample.module;
   const auto k = static_cast<int64_t>(scales.size());
   std::vector<float> scaled(sample.rows);
   for (size_t i = 0; i < scaled.size(); ++i) scaled[i] *= scales[i % scales.size()];
   std::vector<float> difference(scaled.size());
-  OCTAVO_RETURN_IF_ERROR(RoundTrip(scheme, *sample.module->planned->module, scaled.data(),
+  OCTAVO_RETURN_IF_ERROR(RoundTrip(module.scheme(), *module.planned->module, scaled.data(),
                                    sample.count, product.pool(), difference.data()));
   for (size_t i = 0; i < scaled.size(); ++i) {
     difference[i] = difference[i] / scales[i % scales.size()] - sample.rows[i];
@@ -84,7 +84,7 @@ Result<double> ErrorOf(const Scheme& scheme, const Sample& sample, const std::ve
   OCTAVO_RETURN_IF_ERROR(QuadraticForms(all, all, sample.gram, product, forms));
   double sum = 0;
   for (const double form : forms) sum += form;
-  return sum * static_cast<double>(sample.module->tensor->rows()) / static_cast<double>(sample.count);
+  return sum * static_cast<double>(module.tensor->rows()) / static_cast<double>(sample.count);
 }
 
 // Tries all limits for one group of columns; rows [row_begin, row_begin + count) of the module.
@@ -168,21 +168,21 @@ std::vector<float> GroupGram(const InputStatistics& input, const std::vector<flo
 
 }  // namespace
 
-Result<AwqScales> SearchAwqScales(const Scheme& scheme, const Checkpoint& checkpoint,
-                                  const LayerModules& layer, const LayerSite& site,
-                                  const LayerInputs& inputs, MatrixProduct& product) {
+Result<AwqScales> SearchAwqScales(const Checkpoint& checkpoint, const LayerModules& layer,
+                                  const LayerSite& site, const LayerInputs& inputs,
+                                  MatrixProduct& product) {
   const auto k = static_cast<size_t>(layer.modules[site.consumers.front()].tensor->cols());
   const std::vector<double> mean = MeanAbs(layer, site, inputs, k);
   std::vector<double> errors(kRatios);
   for (const size_t index : site.consumers) {
     const LayerModule& module = layer.modules[index];
     const auto it = inputs.find(module.name);
-    if (!module.quantized() || it == inputs.end() || !it->second->has_gram()) continue;
+    if (!module.algorithm().awq || it == inputs.end() || !it->second->has_gram()) continue;
     OCTAVO_ASSIGN_OR_RETURN(const Sample sample,
                             TakeSample(checkpoint, module, *it->second, product));
     for (int i = 0; i < kRatios; ++i) {
       OCTAVO_ASSIGN_OR_RETURN(const double error,
-                              ErrorOf(scheme, sample, ScalesOf(mean, i / 20.0), product));
+                              ErrorOf(sample, ScalesOf(mean, i / 20.0), product));
       errors[static_cast<size_t>(i)] +=
           std::isfinite(error) ? error : std::numeric_limits<double>::infinity();
     }
@@ -195,9 +195,9 @@ Result<AwqScales> SearchAwqScales(const Scheme& scheme, const Checkpoint& checkp
   return found;
 }
 
-Result<WeightClip> SearchAwqClip(const Scheme& scheme, const Checkpoint& checkpoint,
-                                 const LayerModule& module, const LayerTransform& transform,
-                                 const InputStatistics& input, MatrixProduct& product) {
+Result<WeightClip> SearchAwqClip(const Checkpoint& checkpoint, const LayerModule& module,
+                                 const LayerTransform& transform, const InputStatistics& input,
+                                 MatrixProduct& product) {
   const TargetModule& target = *module.planned->module;
   const int64_t size = target.args.weights.group_size;
   const int64_t groups = target.k / size;
@@ -211,7 +211,7 @@ Result<WeightClip> SearchAwqClip(const Scheme& scheme, const Checkpoint& checkpo
                             product.Pack({block.data(), size, size, size}, false, 1.0f));
     grams.push_back(std::move(packed));
   }
-  GroupClipper clipper(scheme, target, product);
+  GroupClipper clipper(module.scheme(), target, product);
   std::vector<float> rows(static_cast<size_t>(std::min(kClipRows, target.n) * target.k));
   for (int64_t begin = 0; begin < target.n; begin += kClipRows) {
     const int64_t count = std::min(kClipRows, target.n - begin);

@@ -17,17 +17,17 @@ struct AwqScales {
   double error = 0;           // of the output, relative to that of ratio 0 (squared norms)
 };
 
-// Best of ratios 0, 0.05, ... 0.95 for a site. Consumers without Gram matrix (experts without tokens,
-// routers) have no say.
-Result<AwqScales> SearchAwqScales(const Scheme& scheme, const Checkpoint& checkpoint,
-                                  const LayerModules& layer, const LayerSite& site,
-                                  const LayerInputs& inputs, MatrixProduct& product);
+// Best of ratios 0, 0.05, ... 0.95 for a site. Consumers of other algorithms or without Gram matrix
+// (experts without tokens, routers) have no say.
+Result<AwqScales> SearchAwqScales(const Checkpoint& checkpoint, const LayerModules& layer,
+                                  const LayerSite& site, const LayerInputs& inputs,
+                                  MatrixProduct& product);
 
 // Best limit of |w| for every group of a module's rows, among 1, 0.95, ... 0.55 of its maximum, by the
 // error of the group's share of the output. `transform` holds the module's scales. Not meant for q and
 // k, whose outputs meet in a softmax.
-Result<WeightClip> SearchAwqClip(const Scheme& scheme, const Checkpoint& checkpoint,
-                                 const LayerModule& module, const LayerTransform& transform,
-                                 const InputStatistics& input, MatrixProduct& product);
+Result<WeightClip> SearchAwqClip(const Checkpoint& checkpoint, const LayerModule& module,
+                                 const LayerTransform& transform, const InputStatistics& input,
+                                 MatrixProduct& product);
 
 }  // namespace octavo

@@ -76,7 +76,7 @@ class Calibration {
     OCTAVO_RETURN_IF_ERROR(CheckSamples());
     OCTAVO_ASSIGN_OR_RETURN(layers_, FindLayerModules(arch_, config_, *job_.checkpoint, *job_.plan));
     const CalibrationData& data = *job_.options->calibration;
-    report_ = {.algorithm = job_.options->algorithm,
+    report_ = {.algorithm = job_.plan->summary.algorithm,
                .source = data.source,
                .num_samples = static_cast<int64_t>(data.samples.size()),
                .num_tokens = data.num_tokens,
@@ -113,12 +113,7 @@ class Calibration {
   LayerQuantizerOptions QuantizerOptions() const {
     const QuantizeOptions& options = *job_.options;
     LayerQuantizerOptions quantizer;
-    quantizer.algorithm = FindCalibrationAlgorithm(options.algorithm);
-    quantizer.scheme = job_.plan->scheme;
-    quantizer.gptq = {.damping = options.damping, .act_order = options.act_order};
-    quantizer.smoothing_strength = options.smoothing_strength >= 0
-                                       ? static_cast<float>(options.smoothing_strength)
-                                       : arch_.smoothing_strength;
+    quantizer.smoothing_strength = arch_.smoothing_strength;
     quantizer.gram_bytes = options.memory_limit > 0 ? options.memory_limit / 4 : kGramBytes;
     quantizer.cancel = options.cancel;
     return quantizer;
@@ -206,7 +201,7 @@ class Calibration {
     for (const LayerModule& module : layer.modules) {
       const auto rows = quantized.modules.find(module.name);
       if (rows == quantized.modules.end()) continue;
-      job_.plan->form->encode(*module.planned->module, *rows->second, 0, pieces);
+      module.planned->recipe->form->encode(*module.planned->module, *rows->second, 0, pieces);
       for (size_t i = 0; i < pieces.size(); ++i) {
         OCTAVO_RETURN_IF_ERROR(
             job_.writers->Write(module.planned->outputs[i].name, pieces[i].bytes));
@@ -254,8 +249,6 @@ class Calibration {
 }  // namespace
 
 Result<CalibrationReport> CalibrateLayers(const CalibrationJob& job) {
-  const CalibrationAlgorithm* algorithm = FindCalibrationAlgorithm(job.options->algorithm);
-  OCTAVO_RETURN_IF_ERROR(algorithm->Accepts(*job.plan->scheme));
   OCTAVO_ASSIGN_OR_RETURN(const Json config, NormalizeConfig(job.checkpoint->config()));
   OCTAVO_ASSIGN_OR_RETURN(const ModelArch* arch, FindArch(config));
   OCTAVO_ASSIGN_OR_RETURN(ModelConfig model_config, arch->parse_config(config));
@@ -272,12 +265,7 @@ Result<Json> CalibrationFingerprint(const QuantizeOptions& options) {
     for (const int32_t token : sample) hash = (hash ^ static_cast<uint32_t>(token)) * 0x100000001b3u;
     hash = (hash ^ 0xffffffffu) * 0x100000001b3u;
   }
-  return Json{{"algorithm", options.algorithm},
-              {"tokens", fmt::format("{:016x}", hash)},
-              {"damping", options.damping},
-              {"act_order", options.act_order},
-              {"smoothing_strength", options.smoothing_strength},
-              {"isa", static_cast<int>(isa)}};
+  return Json{{"tokens", fmt::format("{:016x}", hash)}, {"isa", static_cast<int>(isa)}};
 }
 
 }  // namespace octavo

@@ -17,6 +17,7 @@ Result<std::optional<double>> OptionalDouble(const Json& json, std::string_view 
 
 Json ToJson(const ModuleReport& m) {
   return {{"module", m.module},
+          {"scheme", m.scheme},
           {"algorithm", m.algorithm},
           {"note", m.note},
           {"output_relative_error", OrNull(m.output_relative_error)},
@@ -36,6 +37,7 @@ Json ToJson(const SiteReport& s) {
 Result<ModuleReport> ParseModule(const Json& json) {
   ModuleReport m;
   OCTAVO_ASSIGN_OR_RETURN(m.module, GetString(json, "module"));
+  OCTAVO_ASSIGN_OR_RETURN(m.scheme, GetString(json, "scheme"));
   OCTAVO_ASSIGN_OR_RETURN(m.algorithm, GetString(json, "algorithm"));
   OCTAVO_ASSIGN_OR_RETURN(m.note, GetString(json, "note"));
   OCTAVO_ASSIGN_OR_RETURN(m.output_relative_error, OptionalDouble(json, "output_relative_error"));

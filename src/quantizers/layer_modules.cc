@@ -52,6 +52,16 @@ void AddSites(const ModelArch& arch, const std::vector<Producer>& producers, Lay
 
 }  // namespace
 
+const CalibrationAlgorithm& LayerModule::algorithm() const {
+  static constexpr CalibrationAlgorithm kNone{.name = kRoundToNearest, .summary = {}};
+  return quantized() && recipe().algorithm != nullptr ? *recipe().algorithm : kNone;
+}
+
+bool LayerModules::quantized() const {
+  return std::any_of(modules.begin(), modules.end(),
+                     [](const LayerModule& module) { return module.quantized(); });
+}
+
 const LayerModule* LayerModules::Find(const std::string& name) const {
   const auto it = std::find_if(modules.begin(), modules.end(),
                                [&](const LayerModule& module) { return module.name == name; });
@@ -89,15 +99,13 @@ Result<std::vector<LayerModules>> FindLayerModules(const ModelArch& arch, const 
   for (size_t i = 0; i < layers.size(); ++i) {
     layers[i].layer = static_cast<int64_t>(i);
     if (smooth) AddSites(arch, producers[i], layers[i]);
-    const auto& modules = layers[i].modules;
-    if (std::any_of(modules.begin(), modules.end(),
-                    [](const LayerModule& module) { return module.quantized(); })) {
-      continue;
-    }
-    return FailedPrecondition(fmt::format("{}: layer {} has no module to quantize",
-                                          checkpoint.path(), i));
   }
-  return layers;
+  if (std::any_of(layers.begin(), layers.end(),
+                  [](const LayerModules& layer) { return layer.quantized(); })) {
+    return layers;
+  }
+  return FailedPrecondition(
+      fmt::format("{}: no layer has a module to quantize", checkpoint.path()));
 }
 
 }  // namespace octavo

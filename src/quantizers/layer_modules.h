@@ -22,6 +22,10 @@ struct LayerModule {
   const PlannedTensor* planned = nullptr;  // what becomes of it; planned->module: quantized
 
   bool quantized() const { return planned != nullptr && planned->module.has_value(); }
+  const ModuleRecipe& recipe() const { return *planned->recipe; }  // if quantized
+  const Scheme& scheme() const { return *recipe().scheme; }
+  // One that does nothing for modules that are rounded to nearest or stay dense.
+  const CalibrationAlgorithm& algorithm() const;
 };
 
 // A SmoothingSite of the architecture in one layer (and, where both sides belong to one, an expert).
@@ -36,13 +40,15 @@ struct LayerModules {
   std::vector<LayerModule> modules;
   std::vector<LayerSite> sites;
 
+  bool quantized() const;  // any of its modules
+
   // nullptr when the layer has no such module.
   const LayerModule* Find(const std::string& name) const;
 };
 
 // Sorts the checkpoint's matrices by layer. Sites whose sides do not fit each other (v and o under
 // grouped-query attention) or are not there are left out.
-// Errors: FailedPrecondition when a layer of the config has no module that the plan quantizes.
+// Errors: FailedPrecondition when no layer of the config has a module that the plan quantizes.
 Result<std::vector<LayerModules>> FindLayerModules(const ModelArch& arch, const ModelConfig& config,
                                                    const Checkpoint& checkpoint,
                                                    const QuantizePlan& plan);

@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <mutex>
 #include <utility>
 
 #include "quantizers/awq.h"
@@ -67,12 +66,15 @@ Result<QuantizedLayer> LayerQuantizer::Run(const LayerModules& layer, const Boun
   searched_.clear();
   out_ = {};
   out_.report.layer = layer.layer;
+  if (!layer.quantized()) return std::move(out_);
   OCTAVO_RETURN_IF_ERROR(runner_.Load(layer.layer, nullptr, {}));
-  FindTaps();
+  OCTAVO_RETURN_IF_ERROR(FindTaps());
   const std::vector<Round> rounds = MakeRounds();
+  const bool awq = std::any_of(taps_.begin(), taps_.end(),
+                               [&](const std::string& tap) { return AlgorithmOf(tap).awq; });
   for (size_t i = 0; i < rounds.size(); ++i) {
     // SmoothQuant needs no Gram matrix, so the first pass serves all sites.
-    if (i > 0 && !options_.algorithm->awq) break;
+    if (i > 0 && !awq) break;
     OCTAVO_RETURN_IF_ERROR(Observe(rounds[i], in));
     OCTAVO_RETURN_IF_ERROR(ChooseScales(rounds[i]));
   }
@@ -84,28 +86,43 @@ Result<QuantizedLayer> LayerQuantizer::Run(const LayerModules& layer, const Boun
   return std::move(out_);
 }
 
-void LayerQuantizer::FindTaps() {
+Status LayerQuantizer::FindTaps() {
   taps_.clear();
   tap_of_.clear();
   tap_k_.clear();
+  quantized_of_.clear();
   for (const Linear* linear : runner_.linears()) {
-    for (const LinearPart& part : linear->parts()) tap_of_[part.module] = linear->slot();
-    tap_k_[linear->slot()] = linear->k();
-    taps_.push_back(linear->slot());
+    const std::string& tap = linear->slot();
+    taps_.push_back(tap);
+    tap_k_[tap] = linear->k();
+    const LayerModule* first = nullptr;
+    for (const LinearPart& part : linear->parts()) {
+      tap_of_[part.module] = tap;
+      const LayerModule* module = layer_->Find(part.module);
+      if (module == nullptr || !module->quantized()) continue;
+      if (first != nullptr && &first->recipe() != &module->recipe()) {
+        return InvalidArgument(fmt::format("{} and {} are fused, so they must be quantized alike",
+                                           first->name, module->name));
+      }
+      first = module;
+    }
+    if (first != nullptr) quantized_of_[tap] = first;
   }
+  return Status::Ok();
+}
+
+const CalibrationAlgorithm& LayerQuantizer::AlgorithmOf(const std::string& tap) const {
+  const auto it = quantized_of_.find(tap);
+  return it == quantized_of_.end() ? LayerModule().algorithm() : it->second->algorithm();
 }
 
 std::vector<LayerQuantizer::Round> LayerQuantizer::MakeRounds() const {
   std::vector<Round> rounds(1);
   uint64_t bytes = 0;
   for (const std::string& tap : taps_) {
-    const bool quantized = std::any_of(
-        layer_->modules.begin(), layer_->modules.end(), [&](const LayerModule& module) {
-          return module.quantized() && tap_of_.contains(module.name) && tap_of_.at(module.name) == tap;
-        });
-    if (!quantized) continue;
+    if (!quantized_of_.contains(tap)) continue;
     const auto k = static_cast<uint64_t>(tap_k_.at(tap));
-    const uint64_t gram = options_.algorithm->needs_gram() ? k * k * sizeof(float) : 0;
+    const uint64_t gram = AlgorithmOf(tap).needs_gram() ? k * k * sizeof(float) : 0;
     if (bytes > 0 && bytes + gram > options_.gram_bytes) {
       rounds.emplace_back();
       bytes = 0;
@@ -122,7 +139,7 @@ Status LayerQuantizer::Observe(const Round& round, const BoundaryFile& in) {
   std::unordered_map<std::string_view, InputObserver> observers;
   double flops = 0;  // per token
   for (const std::string& tap : taps_) {
-    const bool gram = options_.algorithm->needs_gram() && Contains(round, tap);
+    const bool gram = AlgorithmOf(tap).needs_gram() && Contains(round, tap);
     if (!first) statistics_[tap].gram = {};
     if (!first && !gram) continue;
     const int64_t k = tap_k_.at(tap);
@@ -176,16 +193,26 @@ const InputStatistics* LayerQuantizer::InputOf(const std::string& module) const 
   return it == statistics_.end() || it->second.num_tokens == 0 ? nullptr : &it->second;
 }
 
+const LayerModule* LayerQuantizer::ScaledConsumer(const LayerSite& site) const {
+  const LayerModule* found = nullptr;
+  for (const size_t index : site.consumers) {
+    const LayerModule& module = layer_->modules[index];
+    if (module.algorithm().smoothquant && site.norm) return &module;
+    if (module.algorithm().awq && found == nullptr) found = &module;
+  }
+  return found;
+}
+
 Status LayerQuantizer::ChooseScales(const Round& round) {
   for (const LayerSite& site : layer_->sites) {
     if (std::find(searched_.begin(), searched_.end(), &site) != searched_.end()) continue;
-    if (options_.algorithm->smoothquant && !site.norm) continue;
-    if (!options_.algorithm->smoothquant && !options_.algorithm->awq) continue;
+    const LayerModule* scaled = ScaledConsumer(site);
+    if (scaled == nullptr) continue;
     const bool here = std::any_of(site.consumers.begin(), site.consumers.end(), [&](size_t i) {
       const LayerModule& module = layer_->modules[i];
       return tap_of_.contains(module.name) && Contains(round, tap_of_.at(module.name));
     });
-    if (options_.algorithm->awq && !here) continue;
+    if (scaled->algorithm().awq && !here) continue;
     OCTAVO_RETURN_IF_ERROR(ChooseSite(site));
     searched_.push_back(&site);
   }
@@ -201,19 +228,21 @@ Status LayerQuantizer::ChooseSite(const LayerSite& site) {
   SiteReport report;
   report.producer = site.producer;
   for (const size_t index : site.consumers) report.consumers.push_back(layer_->modules[index].name);
+  const LayerModule& scaled = *ScaledConsumer(site);
   std::vector<float> scales;
-  if (options_.algorithm->awq) {
-    OCTAVO_ASSIGN_OR_RETURN(AwqScales found, SearchAwqScales(*options_.scheme, checkpoint_, *layer_,
-                                                             site, inputs, product_));
+  if (scaled.algorithm().awq) {
+    OCTAVO_ASSIGN_OR_RETURN(AwqScales found,
+                            SearchAwqScales(checkpoint_, *layer_, site, inputs, product_));
     report.method = "awq";
     report.strength = found.ratio;
     report.error_ratio = found.error;
     scales = std::move(found.scales);
   } else {
-    OCTAVO_ASSIGN_OR_RETURN(scales, SmoothQuantScales(checkpoint_, *layer_, site, inputs,
-                                                      options_.smoothing_strength));
+    const double wanted = scaled.recipe().smoothing_strength;
+    const float alpha = wanted >= 0 ? static_cast<float>(wanted) : options_.smoothing_strength;
+    OCTAVO_ASSIGN_OR_RETURN(scales, SmoothQuantScales(checkpoint_, *layer_, site, inputs, alpha));
     report.method = "smoothquant";
-    report.strength = static_cast<double>(options_.smoothing_strength);
+    report.strength = static_cast<double>(alpha);
   }
   const auto [low, high] = std::minmax_element(scales.begin(), scales.end());
   report.scale_min = static_cast<double>(*low);
@@ -222,90 +251,109 @@ Status LayerQuantizer::ChooseSite(const LayerSite& site) {
   return FoldScales(checkpoint_, *layer_, site, std::move(scales), out_.transform);
 }
 
+Result<std::optional<GptqFactor>> LayerQuantizer::Factor(const LayerModule& module,
+                                                         std::string& note) {
+  std::optional<GptqFactor> factor;
+  const InputStatistics* input = InputOf(module.name);
+  if (input == nullptr || !module.algorithm().gptq) return factor;
+  const std::vector<float>* scale = out_.transform.ColumnScale(module.name);
+  auto made = FactorHessian(*input, scale == nullptr ? std::vector<float>() : *scale,
+                            module.recipe().gptq, product_);
+  const double k = static_cast<double>(input->k);
+  work_(k * k * k);
+  if (made.ok()) {
+    factor = std::move(made).value();
+  } else if (made.status().code() == StatusCode::kFailedPrecondition) {
+    note = made.status().message() + ": rounded to nearest";
+  } else {
+    return std::move(made).status();
+  }
+  return factor;
+}
+
 Status LayerQuantizer::QuantizeRound(const Round& round) {
   for (const std::string& tap : round) {
-    std::optional<GptqFactor> factor;
     std::string note;
+    const LayerModule& first = *quantized_of_.at(tap);
+    if (InputOf(first.name) == nullptr && AlgorithmOf(tap).name != kRoundToNearest) {
+      note = "no calibration token reached it: rounded to nearest";
+    }
+    OCTAVO_ASSIGN_OR_RETURN(const std::optional<GptqFactor> factor, Factor(first, note));
     for (const LayerModule& module : layer_->modules) {
       if (!module.quantized() || tap_of_[module.name] != tap) continue;
-      const InputStatistics* input = InputOf(module.name);
-      if (input == nullptr) note = "no calibration token reached it: rounded to nearest";
-      if (options_.algorithm->gptq && input != nullptr && !factor && note.empty()) {
-        const std::vector<float>* scale = out_.transform.ColumnScale(module.name);
-        auto made = FactorHessian(*input, scale == nullptr ? std::vector<float>() : *scale,
-                                  options_.gptq, product_);
-        const double k = static_cast<double>(input->k);
-        work_(k * k * k);
-        if (made.ok()) {
-          factor = std::move(made).value();
-        } else if (made.status().code() == StatusCode::kFailedPrecondition) {
-          note = made.status().message() + ": rounded to nearest";
-        } else {
-          return std::move(made).status();
-        }
-      }
       OCTAVO_RETURN_IF_ERROR(QuantizeModule(module, factor ? &*factor : nullptr, note));
     }
   }
   return Status::Ok();
 }
 
+Result<QuantizedRows> LayerQuantizer::QuantizeRows(const LayerModule& module,
+                                                   const GptqFactor* factor, int64_t begin,
+                                                   int64_t count) {
+  const TargetModule& target = *module.planned->module;
+  std::vector<float> x(static_cast<size_t>(count * target.k));
+  OCTAVO_RETURN_IF_ERROR(ReadOriginalRows(checkpoint_, *module.tensor, begin, count, x.data()));
+  TransformRows(out_.transform, module.name, target.k, begin, count, /*clipped=*/true, x.data());
+  QuantizedRows rows;
+  const Status status =
+      factor != nullptr
+          ? QuantizeGptq(module.scheme(), target, *factor, x.data(), begin, count, product_, rows)
+          : RoundToNearest(module.scheme(), target, x.data(), begin, count, product_.pool(), rows);
+  if (!status.ok()) return status;
+  return rows;
+}
+
 Status LayerQuantizer::QuantizeModule(const LayerModule& module, const GptqFactor* factor,
                                       const std::string& note) {
   const TargetModule& target = *module.planned->module;
   const InputStatistics* input = InputOf(module.name);
-  ModuleReport report;
-  report.module = module.name;
-  report.note = note;
-  report.algorithm = factor != nullptr                              ? "gptq"
-                     : options_.algorithm->awq && input != nullptr ? "awq"
-                                                                   : "rtn";
   const bool query_or_key = module.role == "q_proj" || module.role == "k_proj";
-  if (options_.algorithm->awq && input != nullptr && !query_or_key) {
+  if (module.algorithm().awq && input != nullptr && !query_or_key) {
     OCTAVO_ASSIGN_OR_RETURN(out_.transform.clip[module.name],
-                            SearchAwqClip(*options_.scheme, checkpoint_, module, out_.transform,
-                                          *input, product_));
+                            SearchAwqClip(checkpoint_, module, out_.transform, *input, product_));
   }
   auto rows = std::make_shared<QuantizedRows>();
   OutputError error;
-  std::vector<float> x(static_cast<size_t>(std::min(kChunkRows, target.n) * target.k));
   for (int64_t begin = 0; begin < target.n; begin += kChunkRows) {
     if (options_.cancel != nullptr && options_.cancel->load()) return Cancelled("interrupted");
     const int64_t count = std::min(kChunkRows, target.n - begin);
-    OCTAVO_RETURN_IF_ERROR(ReadOriginalRows(checkpoint_, *module.tensor, begin, count, x.data()));
-    TransformRows(out_.transform, module.name, target.k, begin, count, /*clipped=*/true, x.data());
-    QuantizedRows part;
-    if (factor != nullptr) {
-      OCTAVO_RETURN_IF_ERROR(QuantizeGptq(*options_.scheme, target, *factor, x.data(), begin, count,
-                                          product_, part));
-    } else {
-      OCTAVO_RETURN_IF_ERROR(RoundToNearest(*options_.scheme, target, x.data(), begin, count,
-                                            product_.pool(), part));
-    }
+    OCTAVO_ASSIGN_OR_RETURN(QuantizedRows part, QuantizeRows(module, factor, begin, count));
     Append(part, *rows);
     if (input != nullptr && input->has_gram()) {
       OCTAVO_RETURN_IF_ERROR(MeasureRows(module, begin, count, std::move(part), error));
     }
     work_(static_cast<double>(count) * static_cast<double>(target.k) * static_cast<double>(target.k));
   }
+  ModuleReport report = MakeReport(module, factor);
+  report.note = note;
   if (error.signal > 0) {
     report.output_relative_error = error.relative_error();
     report.output_cosine = error.cosine();
   }
-  if (input != nullptr) {
-    const std::vector<float>* scale = out_.transform.ColumnScale(module.name);
-    report.num_tokens = input->num_tokens;
-    report.input_absmax = static_cast<double>(input->MaxAbs());
-    for (size_t i = 0; i < input->absmax.size(); ++i) {
-      const float smoothed = input->absmax[i] / (scale == nullptr ? 1.0f : (*scale)[i]);
-      report.input_absmax_smoothed =
-          std::max(report.input_absmax_smoothed, static_cast<double>(smoothed));
-    }
-  }
-  if (factor != nullptr) report.damping = factor->damping;
   out_.report.modules.push_back(std::move(report));
   out_.modules[module.name] = std::move(rows);
   return Status::Ok();
+}
+
+ModuleReport LayerQuantizer::MakeReport(const LayerModule& module, const GptqFactor* factor) const {
+  const InputStatistics* input = InputOf(module.name);
+  ModuleReport report;
+  report.module = module.name;
+  report.scheme = module.scheme().name;
+  report.algorithm = factor != nullptr                              ? "gptq"
+                     : module.algorithm().awq && input != nullptr ? "awq"
+                                                                   : kRoundToNearest;
+  if (factor != nullptr) report.damping = factor->damping;
+  if (input == nullptr) return report;
+  const std::vector<float>* scale = out_.transform.ColumnScale(module.name);
+  report.num_tokens = input->num_tokens;
+  report.input_absmax = static_cast<double>(input->MaxAbs());
+  for (size_t i = 0; i < input->absmax.size(); ++i) {
+    const float smoothed = input->absmax[i] / (scale == nullptr ? 1.0f : (*scale)[i]);
+    report.input_absmax_smoothed =
+        std::max(report.input_absmax_smoothed, static_cast<double>(smoothed));
+  }
+  return report;
 }
 
 // Compares the first rows of a chunk with what the layer's function needs them to be.
@@ -313,7 +361,7 @@ Status LayerQuantizer::MeasureRows(const LayerModule& module, int64_t begin, int
                                    QuantizedRows rows, OutputError& error) {
   const int64_t k = module.tensor->cols();
   std::vector<float> quantized(static_cast<size_t>(count * k));
-  Dequantize(*options_.scheme, *module.planned->module, rows, quantized.data());
+  Dequantize(module.scheme(), *module.planned->module, rows, quantized.data());
   const int64_t measured = std::min(kMeasuredRows, count);
   std::vector<float> original(static_cast<size_t>(measured * k));
   OCTAVO_RETURN_IF_ERROR(
@@ -336,7 +384,8 @@ LayerRunner::Replace LayerQuantizer::Replacement(const LayerModules& layer,
                                                  const QuantizedLayer& quantized) const {
   return [this, &layer, &quantized](const std::string& name) -> Result<std::unique_ptr<WeightSource>> {
     if (const auto it = quantized.modules.find(name); it != quantized.modules.end()) {
-      return MakeQuantizedSource(*options_.scheme, *layer.Find(name)->planned->module, it->second);
+      const LayerModule& module = *layer.Find(name);
+      return MakeQuantizedSource(module.scheme(), *module.planned->module, it->second);
     }
     const auto dense = quantized.transform.dense.find(name + ".weight");
     const LayerModule* module = layer.Find(name);

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -21,10 +22,7 @@
 namespace octavo {
 
 struct LayerQuantizerOptions {
-  const CalibrationAlgorithm* algorithm = nullptr;
-  const Scheme* scheme = nullptr;
-  GptqOptions gptq;
-  float smoothing_strength = 0.5f;
+  float smoothing_strength = 0.5f;  // of recipes that leave it open
   uint64_t gram_bytes = 0;  // of Gram matrices at a time; at least one is held
   const std::atomic<bool>* cancel = nullptr;
 };
@@ -55,14 +53,24 @@ class LayerQuantizer {
   using Round = std::vector<std::string>;  // taps whose Gram matrices are held together
 
   std::vector<Round> MakeRounds() const;
-  void FindTaps();
+  Status FindTaps();
+  // What the modules of a tap are quantized by; does nothing for dense ones. Fused modules are alike.
+  const CalibrationAlgorithm& AlgorithmOf(const std::string& tap) const;
   Status Observe(const Round& round, const BoundaryFile& in);
   Status CheckFinite() const;
   Status ChooseScales(const Round& round);
+  // The consumer whose algorithm scales a site; nullptr: none does.
+  const LayerModule* ScaledConsumer(const LayerSite& site) const;
   Status ChooseSite(const LayerSite& site);
   Status QuantizeRound(const Round& round);
+  // The factor for GPTQ's modules of a tap; none, and why in `note`, where it cannot be made.
+  Result<std::optional<GptqFactor>> Factor(const LayerModule& module, std::string& note);
   Status QuantizeModule(const LayerModule& module, const GptqFactor* factor,
                         const std::string& note);
+  // Rows [begin, begin + count) of a module.
+  Result<QuantizedRows> QuantizeRows(const LayerModule& module, const GptqFactor* factor,
+                                     int64_t begin, int64_t count);
+  ModuleReport MakeReport(const LayerModule& module, const GptqFactor* factor) const;
   Status MeasureRows(const LayerModule& module, int64_t begin, int64_t count, QuantizedRows rows,
                      struct OutputError& error);
   LayerInputs Inputs() const;
@@ -75,7 +83,8 @@ class LayerQuantizer {
   std::function<void(double)> work_;
 
   const LayerModules* layer_ = nullptr;
-  std::vector<std::string> taps_;                       // linears of the layer with quantized modules
+  std::vector<std::string> taps_;                       // linears of the layer
+  std::unordered_map<std::string, const LayerModule*> quantized_of_;  // one quantized module by tap
   std::unordered_map<std::string, std::string> tap_of_;  // by module
   std::unordered_map<std::string, int64_t> tap_k_;
   std::unordered_map<std::string, InputStatistics> statistics_;  // by tap

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <chrono>
 #include <filesystem>
 #include <memory>
@@ -21,26 +22,47 @@
 #include "quantizers/quantize_plan.h"
 #include "quantizers/shard_pipeline.h"
 #include "quantizers/shard_writers.h"
-#include "schemes/quantization_config.h"
 
 namespace octavo {
 namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::string_view kRoundToNearest = "rtn";
 constexpr const char* kReportFile = "octavo_quantize.json";
 
-// What the output depends on: scheme, group, modules, and the identity of the source's files.
+bool NeedsCalibration(const QuantizePlan& plan) {
+  return std::any_of(plan.choice.recipes.begin(), plan.choice.recipes.end(),
+                     [](const ModuleRecipe& recipe) { return recipe.algorithm != nullptr; });
+}
+
+// Which modules are quantized how.
+Json FingerprintOf(const ModuleChoice& choice) {
+  Json json = Json::array();
+  for (const ModuleRecipe& recipe : choice.recipes) {
+    Json modules = Json::array();
+    for (const std::string& module : choice.modules) {
+      if (choice.Find(module) == &recipe) modules.push_back(module);
+    }
+    json.push_back({{"scheme", recipe.scheme->name},
+                    {"form", recipe.form->name},
+                    {"group_size", recipe.group_size},
+                    {"algorithm", recipe.algorithm_name()},
+                    {"damping", recipe.gptq.damping},
+                    {"act_order", recipe.gptq.act_order},
+                    {"smoothing_strength", recipe.smoothing_strength},
+                    {"modules", std::move(modules)}});
+  }
+  return json;
+}
+
+// What the output depends on: schemes and modules, and the identity of the source's files.
 Result<std::string> Fingerprint(const QuantizeOptions& options, const QuantizePlan& plan,
                                 const Checkpoint& checkpoint) {
-  Json json = {{"program", "octavo quantize 1"},
-               {"scheme", plan.scheme->name},
-               {"form", plan.form->name},
-               {"group_size", plan.summary.group_size},
+  Json json = {{"program", "octavo quantize 2"},
+               {"recipes", FingerprintOf(plan.choice)},
                {"ignored", plan.summary.ignored},
                {"source", fs::absolute(checkpoint.path()).lexically_normal().string()}};
-  if (options.algorithm != kRoundToNearest) {
+  if (NeedsCalibration(plan)) {
     OCTAVO_ASSIGN_OR_RETURN(json["calibration"], CalibrationFingerprint(options));
   }
   const MmapFile* previous = nullptr;
@@ -78,7 +100,6 @@ Status WriteShard(const Run& run, const PlannedShard& shard,
     return Status::Ok();
   }
   const ShardJob job{.checkpoint = run.checkpoint.get(),
-                     .plan = &run.plan,
                      .shard = &shard,
                      .writer = writer.get(),
                      .progress = &progress,
@@ -140,9 +161,16 @@ Status CalibrateShards(const Run& run, const QuantizeProgress& report, ThreadPoo
 // How the checkpoint was made, beside it.
 Status WriteReport(const Run& run) {
   const QuantizeResult& summary = run.plan.summary;
+  Json shares = Json::array();
+  for (const SchemeShare& share : summary.shares) {
+    shares.push_back(ToJson(share));
+    shares.back()["modules"] = share.modules;
+  }
   const Json report = {{"scheme", summary.scheme},
                        {"stored_as", summary.stored_as},
-                       {"algorithm", run.options.algorithm},
+                       {"algorithm", summary.algorithm},
+                       {"recipe", run.options.recipe ? run.options.recipe->source : Json()},
+                       {"shares", shares},
                        {"group_size", summary.group_size == 0 ? Json() : Json(summary.group_size)},
                        {"quantized_modules", summary.quantized_modules},
                        {"ignored", summary.ignored},
@@ -164,16 +192,14 @@ Status WriteIndex(const Run& run) {
                              MakeShardIndexJson(weight_map, run.plan.summary.output_bytes));
 }
 
-Status CheckAlgorithm(const QuantizeOptions& options) {
-  if (options.algorithm == kRoundToNearest) return Status::Ok();
-  if (FindCalibrationAlgorithm(options.algorithm) == nullptr) {
-    return InvalidArgument(fmt::format("algorithm '{}': unknown", options.algorithm));
-  }
-  if (options.calibration == nullptr || options.calibration->samples.empty()) {
-    return InvalidArgument(fmt::format("algorithm {} needs calibration data", options.algorithm));
-  }
-  if (options.as.empty()) return Status::Ok();
-  return InvalidArgument(fmt::format("algorithm {} cannot store another form", options.algorithm));
+Status CheckCalibration(const QuantizeOptions& options, const QuantizePlan& plan) {
+  if (!NeedsCalibration(plan)) return Status::Ok();
+  if (options.calibration != nullptr && !options.calibration->samples.empty()) return Status::Ok();
+  const auto recipe =
+      std::find_if(plan.choice.recipes.begin(), plan.choice.recipes.end(),
+                   [](const ModuleRecipe& candidate) { return candidate.algorithm != nullptr; });
+  return InvalidArgument(
+      fmt::format("algorithm {} needs calibration data", recipe->algorithm_name()));
 }
 
 // A source inside the output folder would be deleted by --overwrite.
@@ -190,17 +216,16 @@ Status CheckPaths(const QuantizeOptions& options) {
 
 Status Execute(const Run& run, const QuantizeProgress& report) {
   ThreadPool pool(run.options.threads);
-  if (run.options.algorithm == kRoundToNearest) {
-    OCTAVO_RETURN_IF_ERROR(RoundShards(run, report, pool));
-  } else {
+  if (NeedsCalibration(run.plan)) {
     OCTAVO_RETURN_IF_ERROR(CalibrateShards(run, report, pool));
+  } else {
+    OCTAVO_RETURN_IF_ERROR(RoundShards(run, report, pool));
   }
   OCTAVO_RETURN_IF_ERROR(WriteIndex(run));
   OCTAVO_RETURN_IF_ERROR(WriteCompanionFiles(*run.checkpoint, run.folder.working_path()));
   OCTAVO_RETURN_IF_ERROR(WriteReport(run));
   // config.json goes last: a folder without it opens nowhere.
-  const Json quantization =
-      MakeQuantizationConfig(*run.plan.form, run.plan.stored_args, run.plan.summary.ignored);
+  const Json quantization = MakeQuantizationConfig(run.plan);
   OCTAVO_ASSIGN_OR_RETURN(const Json config, MakeQuantizedConfig(*run.checkpoint, quantization));
   return WriteFileAtomically(run.folder.FilePath("config.json"), DumpJson(config, 2) + "\n");
 }
@@ -217,13 +242,30 @@ Status Approve(const Run& run, OutputFolder& folder) {
 
 }  // namespace
 
+bool NeedsCalibration(const QuantizeOptions& options) {
+  const QuantizeRecipe recipe = RecipeOf(options);
+  return std::any_of(recipe.groups.begin(), recipe.groups.end(), [](const RecipeGroup& group) {
+    return group.algorithm != kRoundToNearest;
+  });
+}
+
+Json ToJson(const SchemeShare& share) {
+  return {{"scheme", share.scheme},
+          {"stored_as", share.stored_as},
+          {"algorithm", share.algorithm},
+          {"group_size", share.group_size == 0 ? Json() : Json(share.group_size)},
+          {"quantized_modules", share.modules.size()},
+          {"weights", static_cast<int64_t>(share.weights)},
+          {"bits_per_weight", share.bits_per_weight}};
+}
+
 Result<QuantizeResult> QuantizeCheckpoint(const QuantizeOptions& options,
                                           const QuantizeProgress& progress) {
   const auto start = std::chrono::steady_clock::now();
-  OCTAVO_RETURN_IF_ERROR(CheckAlgorithm(options));
   OCTAVO_ASSIGN_OR_RETURN(const std::shared_ptr<const Checkpoint> checkpoint,
                           Checkpoint::Open(options.model));
   OCTAVO_ASSIGN_OR_RETURN(QuantizePlan plan, MakeQuantizePlan(options, *checkpoint));
+  OCTAVO_RETURN_IF_ERROR(CheckCalibration(options, plan));
   OCTAVO_RETURN_IF_ERROR(CheckPaths(options));
   OCTAVO_ASSIGN_OR_RETURN(const std::string fingerprint, Fingerprint(options, plan, *checkpoint));
   OCTAVO_ASSIGN_OR_RETURN(OutputFolder folder,

@@ -14,6 +14,7 @@
 #include "octavo/status.h"
 #include "quantizers/calibration_data.h"
 #include "quantizers/calibration_report.h"
+#include "quantizers/quantize_recipe.h"
 
 namespace octavo {
 
@@ -30,9 +31,12 @@ struct QuantizeOptions {
   // Modules that stay dense: expressions matched at the start of the full module name. lm_head and
   // the routers of experts always stay dense.
   std::vector<std::string> ignore;
+  // Scheme and algorithm by module. When set, it takes the place of scheme, group_size, ignore,
+  // algorithm and the algorithm's knobs.
+  std::shared_ptr<const QuantizeRecipe> recipe = nullptr;
   // "rtn" (round to nearest) needs no data; others (calibration_algorithm.h) run `calibration`, which
   // must not be null then, through the model.
-  std::string algorithm = "rtn";
+  std::string algorithm = std::string(kRoundToNearest);
   std::shared_ptr<const CalibrationData> calibration = nullptr;
   double damping = 0.01;           // GPTQ: times mean(diag H)
   bool act_order = true;           // GPTQ: columns in order of importance
@@ -50,11 +54,26 @@ struct QuantizeOptions {
       nullptr;
 };
 
-struct QuantizeResult {
+// The modules of one scheme, group size and algorithm.
+struct SchemeShare {
   std::string scheme;
-  std::string stored_as;       // scheme of the written checkpoint
-  int group_size = 0;          // 0 for schemes without groups
-  int wanted_group_size = 0;   // differs where it did not divide
+  std::string stored_as;      // scheme of the written checkpoint
+  std::string algorithm;
+  int group_size = 0;         // 0 for schemes without groups
+  int wanted_group_size = 0;  // differs where it did not divide
+  std::vector<std::string> modules;
+  double weights = 0;
+  double bits_per_weight = 0;  // scales included
+};
+
+struct QuantizeResult {
+  // Of all modules where they are alike, else "mixed", and 0 for the group size.
+  std::string scheme;
+  std::string stored_as;
+  std::string algorithm;
+  int group_size = 0;
+  int wanted_group_size = 0;
+  std::vector<SchemeShare> shares;
   int64_t quantized_modules = 0;
   std::vector<std::string> ignored;  // dense linear modules, as in config.json
   std::vector<std::string> warnings;  // what other engines will not like about the result
@@ -70,7 +89,13 @@ struct QuantizeResult {
 // rtn, GFLOP for calibrated algorithms.
 using QuantizeProgress = std::function<void(uint64_t done, uint64_t total)>;
 
-// Quantizes every linear layer of options.model in options.scheme and writes a checkpoint with the
+// Whether any module's algorithm needs options.calibration.
+bool NeedsCalibration(const QuantizeOptions& options);
+
+// The scheme and algorithm of every share, for reports.
+Json ToJson(const SchemeShare& share);
+
+// Quantizes the linear layers of options.model, each in its scheme, and writes a checkpoint with the
 // source's tokenizer, template and generation files, and octavo_quantize.json, which says how.
 //
 // Memory: a few blocks of rows per thread, whatever the size of the model; calibrated: one layer, the

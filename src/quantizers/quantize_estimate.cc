@@ -38,6 +38,7 @@ int64_t BlockRows(const PlannedTensor& tensor) {
 // Seconds per weight of one thread, reading included.
 Result<double> TimeBlock(const Checkpoint& checkpoint, const QuantizePlan& plan) {
   const PlannedTensor& tensor = LargestModule(plan);
+  const ModuleRecipe& recipe = *tensor.recipe;
   const int64_t rows = BlockRows(tensor);
   const int64_t weights = rows * tensor.source->cols();
   std::vector<float> x(static_cast<size_t>(weights));
@@ -48,13 +49,13 @@ Result<double> TimeBlock(const Checkpoint& checkpoint, const QuantizePlan& plan)
   int64_t done = 0;
   while (done == 0 || seconds < kSampleSeconds) {
     OCTAVO_RETURN_IF_ERROR(checkpoint.ReadRowsF32(*tensor.source, 0, rows, x.data()));
-    OCTAVO_RETURN_IF_ERROR(plan.scheme->quantize(*tensor.module, x.data(), 0, rows, quantized));
+    OCTAVO_RETURN_IF_ERROR(recipe.scheme->quantize(*tensor.module, x.data(), 0, rows, quantized));
     TargetModule module = *tensor.module;
-    if (plan.form != plan.scheme) {
-      plan.scheme->to_w8a8(module, quantized);
-      module.args = plan.form->args;
+    if (recipe.form != recipe.scheme) {
+      recipe.scheme->to_w8a8(module, quantized);
+      module.args = recipe.form->args;
     }
-    plan.form->encode(module, quantized, 0, pieces);
+    recipe.form->encode(module, quantized, 0, pieces);
     done += weights;
     seconds = std::chrono::duration<double>(Clock::now() - start).count();
   }
@@ -95,6 +96,8 @@ Result<std::vector<SchemeSize>> SizesOfAllSchemes(const QuantizeOptions& options
     SchemeSize& size = sizes.emplace_back();
     size.scheme = scheme->name;
     QuantizeOptions of_scheme = options;
+    of_scheme.recipe = nullptr;
+    of_scheme.algorithm = kRoundToNearest;  // sizes do not depend on it
     of_scheme.scheme = size.scheme;
     of_scheme.as.clear();
     if (scheme->args.weights.strategy != Strategy::kGroup) of_scheme.group_size = 0;

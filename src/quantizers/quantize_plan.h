@@ -10,6 +10,7 @@
 #include "io/checkpoint.h"
 #include "io/safetensors_writer.h"
 #include "octavo/status.h"
+#include "quantizers/module_choice.h"
 #include "quantizers/quantize_checkpoint.h"
 #include "schemes/scheme.h"
 
@@ -19,6 +20,7 @@ namespace octavo {
 struct PlannedTensor {
   const StoredTensor* source = nullptr;
   std::optional<TargetModule> module;  // set: quantized; else copied (GGUF: rounded to bf16)
+  const ModuleRecipe* recipe = nullptr;  // set with `module`; of QuantizePlan::choice
   std::vector<TensorSpec> outputs;
 };
 
@@ -28,15 +30,16 @@ struct PlannedShard {
 };
 
 struct QuantizePlan {
-  const Scheme* scheme = nullptr;  // chooses the codes
-  const Scheme* form = nullptr;    // stores them; differs from `scheme` with --as
-  SchemeArgs stored_args;          // of `form`, for config.json
+  ModuleChoice choice;
   std::vector<PlannedShard> shards;
-  QuantizeResult summary;          // all but times and resumed bytes
+  QuantizeResult summary;  // all but times and resumed bytes
 };
 
 // Errors: as QuantizeCheckpoint. The checkpoint must outlive the plan.
 Result<QuantizePlan> MakeQuantizePlan(const QuantizeOptions& options, const Checkpoint& checkpoint);
+
+// "quantization_config" of the result: one group of config_groups per stored form.
+Json MakeQuantizationConfig(const QuantizePlan& plan);
 
 // The tensor as it is written when it is not quantized: its own type, bf16 from a GGUF.
 TensorSpec CopiedSpec(const Checkpoint& checkpoint, const StoredTensor& tensor);

@@ -144,15 +144,15 @@ class ShardRun {
 
   Status Quantize(const Block& block, Scratch& scratch) {
     OCTAVO_RETURN_IF_ERROR(ReadOriginal(block, scratch));
-    const QuantizePlan& plan = *job_.plan;
+    const ModuleRecipe& recipe = *block.tensor->recipe;
     TargetModule module = *block.tensor->module;
-    OCTAVO_RETURN_IF_ERROR(plan.scheme->quantize(module, scratch.x.data(), block.begin, block.count,
-                                                 scratch.rows));
-    if (plan.form != plan.scheme) {
-      plan.scheme->to_w8a8(module, scratch.rows);
-      module.args = plan.form->args;
+    OCTAVO_RETURN_IF_ERROR(recipe.scheme->quantize(module, scratch.x.data(), block.begin, block.count,
+                                                   scratch.rows));
+    if (recipe.form != recipe.scheme) {
+      recipe.scheme->to_w8a8(module, scratch.rows);
+      module.args = recipe.form->args;
     }
-    plan.form->encode(module, scratch.rows, block.begin, scratch.pieces);
+    recipe.form->encode(module, scratch.rows, block.begin, scratch.pieces);
     for (size_t i = 0; i < scratch.pieces.size(); ++i) {
       if (scratch.pieces[i].bytes.empty()) continue;
       OCTAVO_RETURN_IF_ERROR(job_.writer->WriteAt(block.tensor->outputs[i].name,

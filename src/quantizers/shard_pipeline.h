@@ -35,7 +35,6 @@ class PipelineProgress {
 
 struct ShardJob {
   const Checkpoint* checkpoint = nullptr;
-  const QuantizePlan* plan = nullptr;
   const PlannedShard* shard = nullptr;
   SafetensorsWriter* writer = nullptr;
   PipelineProgress* progress = nullptr;
