@@ -4,7 +4,8 @@
 
 Usage: tokenizer_parity.py BINARY [MODEL ...]
 BINARY is `octavo` or `tokenizer_tool`. MODEL is a folder with a tokenizer.json; without any, the
-folders of $OCTAVO_MODELS/hf and $OCTAVO_SHARED/tokenizers are taken. Needs: tokenizers.
+folders of $OCTAVO_MODELS/hf and $OCTAVO_SHARED/tokenizers are taken. Two Unigram models, with and without byte
+fallback, are trained on the project's documents first. Needs: tokenizers, sentencepiece, protobuf.
 """
 import json
 import os
@@ -14,6 +15,8 @@ import subprocess
 import sys
 import tempfile
 
+import sentencepiece
+import sentencepiece.sentencepiece_model_pb2
 import tokenizers
 
 import common
@@ -99,11 +102,30 @@ def default_models() -> list[pathlib.Path]:
     return [path.parent for path in found]
 
 
+def unigram_folders(scratch: str) -> list[pathlib.Path]:
+    """Trains SentencePiece Unigram models and stores them as tokenizers does (Precompiled normalizer, Metaspace)."""
+    root = pathlib.Path(__file__).resolve().parents[2]
+    text = pathlib.Path(scratch) / "train.txt"
+    text.write_text("\n".join(path.read_text() for path in sorted(root.glob("docs/*.md"))) + mixed_text(300_000, 9, []))
+    # from_spm imports the module under the name that it has in SentencePiece's sources.
+    sys.modules["sentencepiece_model_pb2"] = sentencepiece.sentencepiece_model_pb2
+    folders = []
+    for name, byte_fallback in (("unigram", False), ("unigram-byte-fallback", True)):
+        folder = pathlib.Path(scratch) / name
+        folder.mkdir()
+        sentencepiece.SentencePieceTrainer.train(
+            input=str(text), model_prefix=str(folder / "spm"), model_type="unigram", vocab_size=3000,
+            character_coverage=0.98, max_sentence_length=100_000, byte_fallback=byte_fallback, minloglevel=2)
+        tokenizers.SentencePieceUnigramTokenizer.from_spm(str(folder / "spm.model")).save(str(folder / "tokenizer.json"))
+        folders.append(folder)
+    return folders
+
+
 def main() -> int:
     binary = sys.argv[1]
     with tempfile.TemporaryDirectory() as scratch:
         given = [common.as_folder(binary, path, scratch) for path in sys.argv[2:]]
-        return compare_all(binary, given + default_models())
+        return compare_all(binary, given + default_models() + unigram_folders(scratch))
 
 
 def compare_all(binary: str, folders: list[pathlib.Path]) -> int:
