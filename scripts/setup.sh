@@ -25,6 +25,7 @@ packages=(
   libonig-dev
   libssl-dev
   libutf8proc-dev
+  libyaml-cpp-dev
   nlohmann-json3-dev
   prometheus-cpp-dev
   ca-certificates
