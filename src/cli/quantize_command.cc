@@ -17,6 +17,7 @@
 #include "cli/progress_bar.h"
 #include "cli/quantize_dry_run.h"
 #include "cli/report.h"
+#include "quantizers/recipe_file.h"
 #include "schemes/scheme.h"
 
 namespace octavo {
@@ -24,6 +25,7 @@ namespace {
 
 struct QuantizeCommandOptions {
   QuantizeOptions quantize;
+  std::string recipe;  // file
   CalibrationCommandOptions calibration;
   CertificateOptions certificate;
   bool dry_run = false;
@@ -37,7 +39,7 @@ Json SharesOf(const QuantizeResult& result) {
 }
 
 // What made the checkpoint, for its certificate.
-Json CertifiedRecipe(const QuantizeResult& result) {
+Json CertifiedRecipe(const QuantizeOptions& options, const QuantizeResult& result) {
   Json recipe = {{"scheme", result.scheme},
                  {"stored_as", result.stored_as},
                  {"algorithm", result.algorithm},
@@ -45,6 +47,7 @@ Json CertifiedRecipe(const QuantizeResult& result) {
                  {"shares", SharesOf(result)},
                  {"quantized_modules", result.quantized_modules},
                  {"ignored", result.ignored}};
+  if (options.recipe != nullptr) recipe["recipe"] = options.recipe->source;
   if (result.calibration) {
     recipe["calibration"] = {{"source", result.calibration->source},
                              {"num_samples", result.calibration->num_samples},
@@ -104,15 +107,39 @@ Status AttachCertificate(QuantizeCommandOptions& options, std::optional<Certific
   if (!options.certificate.active()) return Status::Ok();
   OCTAVO_ASSIGN_OR_RETURN(certificate, Certificate::Prepare(options.certificate, options.quantize));
   options.quantize.approve = [&](const std::string& folder, const QuantizeResult& result) {
-    return certificate->Measure(folder, result, CertifiedRecipe(result));
+    return certificate->Measure(folder, result, CertifiedRecipe(options.quantize, result));
   };
   return Status::Ok();
+}
+
+Status ReadRecipe(QuantizeCommandOptions& options) {
+  if (options.recipe.empty() == options.quantize.scheme.empty()) {
+    return UsageError("want one of --scheme and --recipe");
+  }
+  if (options.recipe.empty()) return Status::Ok();
+  OCTAVO_ASSIGN_OR_RETURN(QuantizeRecipe recipe, LoadRecipe(options.recipe));
+  options.quantize.recipe = std::make_shared<const QuantizeRecipe>(std::move(recipe));
+  return Status::Ok();
+}
+
+// A recipe says itself what these options would.
+void AddRecipeOption(CLI::App& app, QuantizeCommandOptions& options) {
+  CLI::Option* recipe =
+      app.add_option("--recipe", options.recipe,
+                     "YAML file with scheme and algorithm by module (docs/quantization.md), instead of "
+                     "--scheme and the options that refine it")
+          ->type_name("FILE");
+  for (const char* name : {"--scheme", "--algorithm", "--group-size", "--as", "--ignore",
+                           "--smoothing-strength", "--dampening-frac", "--no-actorder"}) {
+    recipe->excludes(app.get_option(name));
+  }
 }
 
 Status RunQuantize(QuantizeCommandOptions& options) {
   if (!options.dry_run && options.quantize.output.empty()) {
     return UsageError("--output is required without --dry-run");
   }
+  OCTAVO_RETURN_IF_ERROR(ReadRecipe(options));
   OCTAVO_ASSIGN_OR_RETURN(options.quantize.model, ResolveModel(options.quantize.model));
   if (options.dry_run) {
     return DryRunQuantize(options.quantize, options.json);
@@ -159,7 +186,7 @@ CommandAction Configure(CLI::App& app) {
   auto options = std::make_shared<QuantizeCommandOptions>();
   QuantizeOptions& quantize = options->quantize;
   app.add_option("MODEL", quantize.model, "Hugging Face folder, GGUF file or hub name ORG/NAME")->required();
-  app.add_option("--scheme", quantize.scheme, "One of " + WritableSchemeNames())->required();
+  app.add_option("--scheme", quantize.scheme, "One of " + WritableSchemeNames());
   app.add_option("-o,--output", quantize.output, "Folder to create");
   app.add_flag("--dry-run", options->dry_run,
                "Print size, memory and time of the result, and the size in other schemes; write nothing");
@@ -173,6 +200,7 @@ CommandAction Configure(CLI::App& app) {
       ->check(CLI::IsMember({"W8A8"}));
   app.add_option("--ignore", quantize.ignore,
                  "Regular expressions, matched at the start of module names, of layers that stay dense");
+  AddRecipeOption(app, *options);
   app.add_flag("--resume", quantize.resume, "Continue an interrupted run of the same command");
   app.add_flag("--overwrite", quantize.overwrite, "Replace an existing checkpoint");
   app.add_option("--threads", quantize.threads, "Threads; default: one per CPU")
