@@ -260,12 +260,7 @@ Status RemoveCalibrationState(const OutputFolder& folder) { return Remove(folder
 
 Result<Json> CalibrationFingerprint(const QuantizeOptions& options) {
   OCTAVO_ASSIGN_OR_RETURN(const IsaLevel isa, ActiveIsa());
-  uint64_t hash = 0xcbf29ce484222325u;  // FNV-1a
-  for (const std::vector<int32_t>& sample : options.calibration->samples) {
-    for (const int32_t token : sample) hash = (hash ^ static_cast<uint32_t>(token)) * 0x100000001b3u;
-    hash = (hash ^ 0xffffffffu) * 0x100000001b3u;
-  }
-  return Json{{"tokens", fmt::format("{:016x}", hash)}, {"isa", static_cast<int>(isa)}};
+  return Json{{"tokens", HashOf(options.calibration->samples)}, {"isa", static_cast<int>(isa)}};
 }
 
 }  // namespace octavo

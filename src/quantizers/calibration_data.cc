@@ -89,6 +89,15 @@ Status CutWindows(const CalibrationDataOptions& options, std::string_view conten
 
 }  // namespace
 
+std::string HashOf(std::span<const std::vector<int32_t>> samples) {
+  uint64_t hash = 0xcbf29ce484222325u;  // FNV-1a
+  for (const std::vector<int32_t>& sample : samples) {
+    for (const int32_t token : sample) hash = (hash ^ static_cast<uint32_t>(token)) * 0x100000001b3u;
+    hash = (hash ^ 0xffffffffu) * 0x100000001b3u;
+  }
+  return fmt::format("{:016x}", hash);
+}
+
 std::string_view DefaultCalibrationText() { return kCalibrationText; }
 
 Result<CalibrationData> LoadCalibrationData(const CalibrationDataOptions& options,

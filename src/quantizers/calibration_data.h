@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -33,6 +34,9 @@ struct CalibrationData {
 // messages where the model has no chat template; what reading and the tokenizer report.
 Result<CalibrationData> LoadCalibrationData(const CalibrationDataOptions& options,
                                             const TextProcessor& text);
+
+// Of the samples' tokens and lengths, in hexadecimal digits: tells runs on other data apart.
+std::string HashOf(std::span<const std::vector<int32_t>> samples);
 
 // The built-in text.
 std::string_view DefaultCalibrationText();

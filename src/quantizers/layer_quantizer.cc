@@ -11,6 +11,7 @@
 #include "quantizers/awq.h"
 #include "quantizers/output_error.h"
 #include "quantizers/quantized_source.h"
+#include "quantizers/round_to_nearest.h"
 
 namespace octavo {
 namespace {
@@ -20,36 +21,6 @@ constexpr int64_t kMeasuredRows = 128;  // of a chunk
 
 bool Contains(const std::vector<std::string>& names, const std::string& name) {
   return std::find(names.begin(), names.end(), name) != names.end();
-}
-
-// Appends `part` to `whole`.
-void Append(const QuantizedRows& part, QuantizedRows& whole) {
-  const auto append = [](const auto& from, auto& to) { to.insert(to.end(), from.begin(), from.end()); };
-  whole.count += part.count;
-  append(part.codes, whole.codes);
-  append(part.scales, whole.scales);
-  append(part.zero_points, whole.zero_points);
-}
-
-// Rounds to nearest in parallel; blocks of kRowAlignment rows, so that every scheme is served.
-Status RoundToNearest(const Scheme& scheme, const TargetModule& module, const float* x,
-                      int64_t row_begin, int64_t count, ThreadPool& pool, QuantizedRows& rows) {
-  const int64_t blocks = (count + kRowAlignment - 1) / kRowAlignment;
-  std::vector<QuantizedRows> parts(static_cast<size_t>(blocks));
-  std::vector<Status> failed(static_cast<size_t>(blocks));
-  pool.ParallelFor(blocks, 1, [&](int64_t begin, int64_t end, int) {
-    for (int64_t block = begin; block < end; ++block) {
-      const int64_t first = block * kRowAlignment;
-      const auto at = static_cast<size_t>(block);
-      failed[at] = scheme.quantize(module, x + first * module.k, row_begin + first,
-                                   std::min(kRowAlignment, count - first), parts[at]);
-    }
-  });
-  for (size_t block = 0; block < parts.size(); ++block) {
-    OCTAVO_RETURN_IF_ERROR(std::move(failed[block]));
-    Append(parts[block], rows);
-  }
-  return Status::Ok();
 }
 
 }  // namespace

@@ -7,7 +7,7 @@
 #include <numeric>
 #include <utility>
 
-#include "schemes/dequantized_source.h"
+#include "quantizers/quantized_source.h"
 #include "schemes/open_linear.h"
 
 namespace octavo {
@@ -74,15 +74,12 @@ Status LayerRunner::LoadModules(std::optional<int64_t> layer, const Replace& rep
   model_.reset();  // before the next one takes memory
   OCTAVO_ASSIGN_OR_RETURN(const LinearLoader linears, LinearLoader::Create(*options_.checkpoint));
   WeightOverrides overrides;
-  // Weights that stay as they are run as they are written: a GGUF's become bf16.
   overrides.open = [&](const std::string& module) -> Result<std::unique_ptr<WeightSource>> {
     if (replace) {
       OCTAVO_ASSIGN_OR_RETURN(std::unique_ptr<WeightSource> replaced, replace(module));
       if (replaced != nullptr) return replaced;
     }
-    OCTAVO_ASSIGN_OR_RETURN(std::unique_ptr<WeightSource> source, linears.OpenLinear(module));
-    if (options_.checkpoint->is_gguf()) source = MakeBf16Source(std::move(source));
-    return source;
+    return OpenOriginal(linears, *options_.checkpoint, module);
   };
   overrides.vectors = std::move(vectors);
   LoadOptions load;

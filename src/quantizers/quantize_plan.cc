@@ -34,14 +34,6 @@ std::vector<TensorSpec> OutputsOf(const ModuleRecipe& recipe, TargetModule modul
   return recipe.form->tensors(module);
 }
 
-uint64_t BytesOfSpecs(const std::vector<TensorSpec>& specs) {
-  uint64_t bytes = 0;
-  for (const TensorSpec& spec : specs) {
-    bytes += BytesOf(spec.dtype, static_cast<uint64_t>(spec.shape.NumElements())).value_or(0);
-  }
-  return bytes;
-}
-
 // The source's shards keep their names; a GGUF is cut by output size.
 void AssignShards(const Checkpoint& checkpoint, std::vector<PlannedTensor> tensors,
                   QuantizePlan& plan) {
@@ -129,6 +121,14 @@ void FinishSummary(QuantizeResult& summary) {
 }
 
 }  // namespace
+
+uint64_t BytesOfSpecs(const std::vector<TensorSpec>& specs) {
+  uint64_t bytes = 0;
+  for (const TensorSpec& spec : specs) {
+    bytes += BytesOf(spec.dtype, static_cast<uint64_t>(spec.shape.NumElements())).value_or(0);
+  }
+  return bytes;
+}
 
 TensorSpec CopiedSpec(const Checkpoint& checkpoint, const StoredTensor& tensor) {
   return {tensor.name, checkpoint.is_gguf() ? DType::kBF16 : tensor.dtype, tensor.shape};

@@ -41,6 +41,8 @@ Result<QuantizePlan> MakeQuantizePlan(const QuantizeOptions& options, const Chec
 // "quantization_config" of the result: one group of config_groups per stored form.
 Json MakeQuantizationConfig(const QuantizePlan& plan);
 
+uint64_t BytesOfSpecs(const std::vector<TensorSpec>& specs);
+
 // The tensor as it is written when it is not quantized: its own type, bf16 from a GGUF.
 TensorSpec CopiedSpec(const Checkpoint& checkpoint, const StoredTensor& tensor);
 

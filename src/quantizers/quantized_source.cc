@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/float16.h"
+#include "schemes/dequantized_source.h"
 
 namespace octavo {
 namespace {
@@ -87,6 +88,14 @@ Result<std::unique_ptr<WeightSource>> MakeQuantizedSource(const Scheme& scheme,
   OCTAVO_ASSIGN_OR_RETURN(const ActivationChoice activation, ChooseActivation(module.args));
   return std::unique_ptr<WeightSource>(
       std::make_unique<QuantizedSource>(scheme, module, activation.format, std::move(rows)));
+}
+
+Result<std::unique_ptr<WeightSource>> OpenOriginal(const LinearLoader& linears,
+                                                   const Checkpoint& checkpoint,
+                                                   const std::string& module) {
+  OCTAVO_ASSIGN_OR_RETURN(std::unique_ptr<WeightSource> source, linears.OpenLinear(module));
+  if (checkpoint.is_gguf()) source = MakeBf16Source(std::move(source));
+  return source;
 }
 
 std::unique_ptr<WeightSource> MakeDenseSource(const std::string& module, int64_t n, int64_t k,

@@ -6,7 +6,9 @@
 #include <string>
 #include <vector>
 
+#include "io/checkpoint.h"
 #include "octavo/status.h"
+#include "schemes/open_linear.h"
 #include "schemes/scheme.h"
 #include "schemes/weight_source.h"
 
@@ -17,6 +19,11 @@ namespace octavo {
 Result<std::unique_ptr<WeightSource>> MakeQuantizedSource(const Scheme& scheme,
                                                           const TargetModule& module,
                                                           std::shared_ptr<const QuantizedRows> rows);
+
+// A module that stays as it is, run as it is written: a GGUF's becomes bf16.
+Result<std::unique_ptr<WeightSource>> OpenOriginal(const LinearLoader& linears,
+                                                   const Checkpoint& checkpoint,
+                                                   const std::string& module);
 
 // A matrix [n, k] of values that bf16 holds exactly (others are rounded).
 std::unique_ptr<WeightSource> MakeDenseSource(const std::string& module, int64_t n, int64_t k,
