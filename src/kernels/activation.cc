@@ -25,16 +25,9 @@ std::string_view NameOf(ActivationFormat format) {
 
 namespace {
 
-int64_t ElementBytes(ActivationFormat format) {
-  switch (format) {
-    case ActivationFormat::kF32: return 4;
-    case ActivationFormat::kInt8: return 1;
-    case ActivationFormat::kBf16:
-    case ActivationFormat::kFp8:
-    case ActivationFormat::kFp8Group128: break;
-  }
-  return 2;
-}
+// Fewer rows are too few for two tiles of 16, and one row of many chunks is read in sequence.
+constexpr int64_t kMinTiledRows = 33;
+constexpr int64_t kMaxTiledRowBytes = int64_t{1} << 16;  // a row is encoded on the stack, then spread
 
 int64_t RoundUp(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
 
@@ -57,6 +50,24 @@ const ActivationEncoders& Encoders() {
   return encoders;
 }
 
+void Encode(ActivationFormat format, const ActivationRow& row) {
+  const ActivationEncoders& encoders = Encoders();
+  switch (format) {
+    case ActivationFormat::kF32: return encoders.f32(row);
+    case ActivationFormat::kBf16: return encoders.bf16(row);
+    case ActivationFormat::kInt8: return encoders.int8(row);
+    case ActivationFormat::kFp8: return encoders.fp8(row);
+    case ActivationFormat::kFp8Group128: return encoders.fp8_group128(row);
+  }
+}
+
+// Copies the chunks of an encoded row to their places in tile order.
+void SpreadRow(const std::byte* from, int64_t bytes, int64_t row, int64_t row_bytes, std::byte* data) {
+  constexpr int64_t kRows = ActivationView::kTileRows, kChunk = ActivationView::kTileChunk;
+  std::byte* to = data + row / kRows * kRows * row_bytes + row % kRows * kChunk;
+  for (int64_t at = 0; at < bytes; at += kChunk) std::memcpy(to + at * kRows, from + at, kChunk);
+}
+
 template <typename T>
 T* Mutable(const T* p) {
   return const_cast<T*>(p);  // views are const; the buffer that made them owns the memory
@@ -66,6 +77,7 @@ T* Mutable(const T* p) {
 
 ActivationView ActivationView::Slice(int64_t first, int64_t count) const {
   OCTAVO_DCHECK(first >= 0 && count >= 0 && first + count <= rows);
+  OCTAVO_DCHECK(!tiled || first % kTileRows == 0);
   ActivationView v = *this;
   v.rows = count;
   v.data = static_cast<const std::byte*>(data) + first * row_stride * ElementBytes(spec.format);
@@ -94,12 +106,12 @@ Status ActivationBuffer::Reserve(const ActivationSpec& spec, int64_t max_rows, i
   const int64_t scale_bytes = scaled ? RoundUp(max_rows * v.scales_per_row() * 4, 64) : 0;
   const int64_t row_sum_bytes = is_int8 ? RoundUp(max_rows * 4, 64) : 0;
   const int64_t group_sum_bytes = RoundUp(max_rows * v.sum_groups() * 4, 64);
-  const int64_t data_bytes = row_bytes * max_rows;
+  const int64_t data_bytes = row_bytes * RoundUp(max_rows, ActivationView::kTileRows);
   const int64_t total = data_bytes + scale_bytes + row_sum_bytes + group_sum_bytes + 64;
   const bool same = memory_.size() > 0 && spec == view_.spec && cols == view_.cols &&
                     max_rows <= max_rows_;
   if (same) {
-    view_.rows = max_rows;
+    SetRows(max_rows);
     return Status::Ok();
   }
   if (static_cast<size_t>(total) > memory_.size()) {
@@ -117,15 +129,29 @@ Status ActivationBuffer::Reserve(const ActivationSpec& spec, int64_t max_rows, i
   if (spec.sum_group > 0 && !is_int8) v.group_sums_f32 = reinterpret_cast<float*>(p);
   view_ = v;
   max_rows_ = max_rows;
-  ClearPadding();
+  clean_rows_ = 0;
+  SetRows(max_rows);
   return Status::Ok();
 }
 
-void ActivationBuffer::ClearPadding() {
+void ActivationBuffer::SetRows(int64_t rows, bool tiles) {
+  OCTAVO_DCHECK(rows >= 0 && rows <= max_rows_);
+  view_.rows = rows;
+  view_.tiled = tiles && view_.spec.tiles && rows >= kMinTiledRows &&
+                view_.row_stride * ElementBytes(view_.spec.format) <= kMaxTiledRowBytes;
+  if (view_.tiled) {
+    clean_rows_ = 0;
+  } else if (rows > clean_rows_) {
+    ClearPadding(clean_rows_, rows);
+    clean_rows_ = rows;
+  }
+}
+
+void ActivationBuffer::ClearPadding(int64_t first, int64_t last) {
   const int64_t element_bytes = ElementBytes(view_.spec.format);
   const int64_t row_bytes = view_.row_stride * element_bytes;
   const int64_t used = view_.cols * element_bytes;
-  for (int64_t row = 0; row < max_rows_; ++row) {
+  for (int64_t row = first; row < last; ++row) {
     std::memset(memory_.data() + row * row_bytes + used, 0, static_cast<size_t>(row_bytes - used));
   }
 }
@@ -136,7 +162,15 @@ void ActivationBuffer::EncodeRow(int64_t row, const float* x) {
   ActivationRow r{};
   r.x = x;
   r.cols = v.cols;
-  r.out = memory_.data() + row * v.row_stride * ElementBytes(v.spec.format);
+  const int64_t element_bytes = ElementBytes(v.spec.format);
+  const int64_t row_bytes = v.row_stride * element_bytes;
+  alignas(64) std::byte staging[kMaxTiledRowBytes];
+  const int64_t used = RoundUp(v.cols * element_bytes, ActivationView::kTileChunk);
+  r.out = memory_.data() + row * row_bytes;
+  if (v.tiled) {
+    r.out = staging;
+    std::memset(staging + used - ActivationView::kTileChunk, 0, ActivationView::kTileChunk);
+  }
   if (v.scales != nullptr) r.scales = Mutable(v.scales) + row * v.scales_per_row();
   if (v.row_sums != nullptr) r.row_sum = Mutable(v.row_sums) + row;
   if (v.group_sums != nullptr) r.group_sums = Mutable(v.group_sums) + row * v.sum_groups();
@@ -144,14 +178,8 @@ void ActivationBuffer::EncodeRow(int64_t row, const float* x) {
     r.group_sums_f32 = Mutable(v.group_sums_f32) + row * v.sum_groups();
   }
   r.sum_group = v.spec.sum_group;
-  const ActivationEncoders& encoders = Encoders();
-  switch (v.spec.format) {
-    case ActivationFormat::kF32: return encoders.f32(r);
-    case ActivationFormat::kBf16: return encoders.bf16(r);
-    case ActivationFormat::kInt8: return encoders.int8(r);
-    case ActivationFormat::kFp8: return encoders.fp8(r);
-    case ActivationFormat::kFp8Group128: return encoders.fp8_group128(r);
-  }
+  Encode(v.spec.format, r);
+  if (v.tiled) SpreadRow(staging, used, row, row_bytes, memory_.data());
 }
 
 }  // namespace octavo

@@ -34,10 +34,17 @@ enum class ActivationFormat : uint8_t {
 // "f32", "bf16", "int8", "fp8", "fp8 group 128".
 std::string_view NameOf(ActivationFormat format);
 
+// Bytes of one encoded element.
+inline int64_t ElementBytes(ActivationFormat format) {
+  if (format == ActivationFormat::kF32) return 4;
+  return format == ActivationFormat::kInt8 ? 1 : 2;
+}
+
 // A format plus the sums a kernel needs beside the data.
 struct ActivationSpec {
   ActivationFormat format = ActivationFormat::kF32;
   int sum_group = 0;  // group_sums over this many columns (the last group may be short); 0: none
+  bool tiles = false;  // the kernel reads many rows faster in tile order (GemmKernel::reads_tiles)
 
   bool operator==(const ActivationSpec&) const = default;
 };
@@ -53,11 +60,22 @@ inline ActivationSpec RequiredActivation(const WeightSpec& weight, ActivationFor
 // Rows of activations; a view into an ActivationBuffer. Rows are row_stride elements apart. Each row is
 // followed by zeros: at least 64 bytes, and at least up to a multiple of 128 elements, so kernels read
 // whole vectors and tiles past `cols`. Pointers that the format does not use are null.
+//
+// Tile order: blocks of 16 rows, each block the 64-byte chunks of its rows column by column, so that a
+// tile of the AMX units is 1 KiB without gaps. Chunks are zero beyond `cols`; scales and sums stay as
+// they are. A block takes the bytes of 16 rows in row order, so Slice() works from multiples of 16.
+//
+//   row order                      tile order
+//   [row 0: c0 c1 c2 .. | zeros]   [c0 of rows 0..15][c1 of rows 0..15] .. | unused
+//   [row 1: c0 c1 c2 .. | zeros]   [c0 of rows 16..31] ..
 struct ActivationView {
+  static constexpr int64_t kTileRows = 16, kTileChunk = 64;  // chunk in bytes
+
   ActivationSpec spec;
   int64_t rows = 0;
   int64_t cols = 0;        // k
   int64_t row_stride = 0;  // elements; a multiple of 64 bytes, never a multiple of 4096 bytes
+  bool tiled = false;      // in tile order
   const void* data = nullptr;           // float, uint16_t (bf16 bits) or int8_t
   const float* scales = nullptr;        // [rows] (kFp8Group128: [rows][ceil(cols / 128)])
   const int32_t* row_sums = nullptr;    // [rows], kInt8: sum of q over the row
@@ -66,6 +84,7 @@ struct ActivationView {
   // l, l + 16, ... of the group in that order, then lanes fold by halves (l += l + 8, + 4, + 2, + 1).
   const float* group_sums_f32 = nullptr;
 
+  int64_t element_bytes() const { return ElementBytes(spec.format); }
   int64_t sum_groups() const {
     return spec.sum_group == 0 ? 0 : (cols + spec.sum_group - 1) / spec.sum_group;
   }
@@ -73,9 +92,19 @@ struct ActivationView {
     return spec.format == ActivationFormat::kFp8Group128 ? (cols + 127) / 128 : 1;
   }
 
+  // Row order only.
   template <typename T>
   const T* Row(int64_t row) const {
+    OCTAVO_DCHECK(!tiled);
     return static_cast<const T*>(data) + row * row_stride;
+  }
+  // Byte `column` (of the encoded elements) of a row, in either order.
+  const std::byte* At(int64_t row, int64_t column) const {
+    const int64_t row_bytes = row_stride * element_bytes();
+    const auto* base = static_cast<const std::byte*>(data);
+    if (!tiled) return base + row * row_bytes + column;
+    return base + row / kTileRows * kTileRows * row_bytes + column / kTileChunk * kTileChunk * kTileRows +
+           row % kTileRows * kTileChunk + column % kTileChunk;
   }
   ActivationView Slice(int64_t first, int64_t count) const;
 };
@@ -89,11 +118,9 @@ class ActivationBuffer {
   // the number of rows to max_rows.
   Status Reserve(const ActivationSpec& spec, int64_t max_rows, int64_t cols);
 
-  // Sets the current number of rows (at most the reserved number).
-  void SetRows(int64_t rows) {
-    OCTAVO_DCHECK(rows >= 0 && rows <= max_rows_);
-    view_.rows = rows;
-  }
+  // Sets the current number of rows (at most the reserved number), before they are encoded. With
+  // `tiles` they come in tile order if the spec asks for it and there are enough of them to gain.
+  void SetRows(int64_t rows, bool tiles = false);
 
   const ActivationView& view() const { return view_; }
   size_t bytes() const { return memory_.size(); }
@@ -104,10 +131,11 @@ class ActivationBuffer {
   void EncodeRow(int64_t row, const float* x);
 
  private:
-  void ClearPadding();
+  void ClearPadding(int64_t first, int64_t last);
 
   ActivationView view_;
   int64_t max_rows_ = 0;
+  int64_t clean_rows_ = 0;  // rows whose padding in row order is zero
   AlignedBuffer memory_;
 };
 

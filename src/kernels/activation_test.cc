@@ -186,5 +186,46 @@ TEST(ActivationBufferTest, RefusesNonsense) {
   EXPECT_FALSE(buffer.Reserve({ActivationFormat::kF32, -5}, 1, 4).ok());
 }
 
+TEST(ActivationBufferTest, TileOrderHoldsTheBytesOfRowOrder) {
+  for (const ActivationFormat format : {ActivationFormat::kInt8, ActivationFormat::kBf16, ActivationFormat::kF32}) {
+    for (const int64_t cols : {int64_t{5}, int64_t{64}, int64_t{300}}) {
+      ActivationBuffer rows, tiles;
+      ASSERT_TRUE(rows.Reserve({.format = format}, 50, cols).ok());
+      ASSERT_TRUE(tiles.Reserve({.format = format, .tiles = true}, 50, cols).ok());
+      rows.SetRows(41, /*tiles=*/true);
+      tiles.SetRows(41, /*tiles=*/true);
+      ASSERT_FALSE(rows.view().tiled);
+      ASSERT_TRUE(tiles.view().tiled);
+      for (int64_t row = 0; row < 41; ++row) {
+        const std::vector<float> x = RandomRow(static_cast<size_t>(cols), static_cast<uint32_t>(row));
+        rows.EncodeRow(row, x.data());
+        tiles.EncodeRow(row, x.data());
+      }
+      // Whole chunks, zeros beyond `cols` included.
+      const int64_t bytes = (cols * rows.view().element_bytes() + 63) / 64 * 64;
+      for (int64_t row = 0; row < 41; ++row) {
+        for (int64_t at = 0; at < bytes; ++at) ASSERT_EQ(*rows.view().At(row, at), *tiles.view().At(row, at));
+      }
+    }
+  }
+}
+
+TEST(ActivationBufferTest, PaddingIsZeroAgainAfterTileOrder) {
+  ActivationBuffer buffer;
+  ASSERT_TRUE(buffer.Reserve({.format = ActivationFormat::kInt8, .tiles = true}, 64, 70).ok());
+  const std::vector<float> ones(70, 1.0f);
+  buffer.SetRows(64, /*tiles=*/true);
+  for (int64_t row = 0; row < 64; ++row) buffer.EncodeRow(row, ones.data());
+  for (const int64_t count : {3, 40}) {
+    buffer.SetRows(count);
+    for (int64_t row = 0; row < count; ++row) {
+      buffer.EncodeRow(row, ones.data());
+      for (int64_t col = 70; col < buffer.view().row_stride; ++col) {
+        ASSERT_EQ(buffer.view().Row<int8_t>(row)[col], 0) << row << " " << col;
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace octavo

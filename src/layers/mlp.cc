@@ -64,7 +64,7 @@ void Mlp::ForwardRows(Step& step, int64_t rows, ArenaMatrix y, bool accumulate) 
   up_.Forward(step, x, up, /*accumulate=*/false);
   const ElementwiseOps& ops = ElementwiseOpsFor(step.isa);
   x.Select(down_.inputs(), down_.k());
-  x.SetRows(rows);
+  x.SetRows(rows, /*tiles=*/step.tap == nullptr);  // taps read rows
   step.pool.ParallelFor(rows, 1, [&](int64_t begin, int64_t end, int thread) {
     float* scratch = step.ws.ThreadScratch(thread);
     for (int64_t row = begin; row < end; ++row) {

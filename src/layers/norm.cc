@@ -13,7 +13,7 @@ void ProduceWith(Step& step, int64_t num_rows, int64_t cols,
                  std::span<const ActivationSpec> formats, const SourceRow& source) {
   ActivationSet& x = step.ws.activations();
   x.Select(formats, cols);
-  x.SetRows(num_rows);
+  x.SetRows(num_rows, /*tiles=*/step.tap == nullptr);  // taps read rows
   step.pool.ParallelFor(num_rows, 1, [&](int64_t begin, int64_t end, int thread) {
     for (int64_t row = begin; row < end; ++row) x.EncodeRow(row, source(row, thread));
   });

@@ -23,8 +23,8 @@ Status ActivationSet::Reserve(std::span<const ActivationSpec> specs, int64_t max
   return Status::Ok();
 }
 
-void ActivationSet::SetRows(int64_t rows) {
-  for (Entry& entry : entries_) entry.buffer.SetRows(rows);
+void ActivationSet::SetRows(int64_t rows, bool tiles) {
+  for (Entry& entry : entries_) entry.buffer.SetRows(rows, tiles);
 }
 
 void ActivationSet::Select(std::span<const ActivationSpec> specs, int64_t cols) {

@@ -23,7 +23,8 @@ class ActivationSet {
   // Adds room for [max_rows, cols] in each of `specs`; formats that are there already are kept.
   Status Reserve(std::span<const ActivationSpec> specs, int64_t max_rows, int64_t cols);
 
-  void SetRows(int64_t rows);
+  // Before EncodeRow; `tiles` allows tile order (ActivationBuffer::SetRows) to what asks for it.
+  void SetRows(int64_t rows, bool tiles = false);
 
   // Chooses the formats the next EncodeRow calls fill. Every spec must have been reserved.
   void Select(std::span<const ActivationSpec> specs, int64_t cols);

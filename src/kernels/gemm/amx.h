@@ -9,7 +9,9 @@
 //
 // Loop order: row block (at most 512, so totals stay in L2) > group of panels (one, or several when the
 // rows' activations outgrow L2) > K chunk (its tiles stay in L1) > panel > 32 rows. Between chunks the
-// raw tiles C, or with group scales the f32 totals, wait in a scratch matrix. An output's bits depend
+// raw tiles C, or with group scales the f32 totals, wait in a scratch matrix. What comes next (the codes
+// of the next chunk, the rows of the next K chunk) is fetched to L2 a few lines per step, and the
+// results of 32 rows are stored while the tile units work on the next 32. An output's bits depend
 // on its own row, channel and K order only: integer sums are exact, and bf16 sums follow TDPBF16PS per
 // 32 columns in ascending order whatever the blocking.
 #pragma once
@@ -19,6 +21,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/gemm/amx_epilogue.h"
 #include "kernels/gemm/amx_tiles.h"
 #include "kernels/gemm/group_scales.h"
 #include "kernels/gemm/simd_avx512.h"
@@ -30,38 +33,10 @@ inline constexpr int64_t kAmxMaxRows = 512;
 inline constexpr int64_t kAmxMaxPanels = 8;        // panels that share one pass over the activations
 inline constexpr int64_t kAmxL2Bytes = 1280 << 10;  // activations up to here are read again from L2
 
-template <bool kValue>
-struct Bool {
-  static constexpr bool value = kValue;
-};
-
-// Where the parts of a panel lie and how K is cut.
-struct AmxLayout {
-  int64_t tile_k;       // columns per k step
-  int64_t steps;        // k steps in all
-  GroupScales<kAmxChannels> scales;
-  int64_t header = 64;
-  int64_t mins = 0, codes = 0;
-
-  AmxLayout(const WeightSpec& w, int64_t full_tile_k) : scales(w) {
-    tile_k = full_tile_k;
-    if (w.group_size > 0 && w.group_size < w.k) {
-      while (w.group_size % tile_k != 0) tile_k /= 2;  // AmxAccepts: ends at 16
-    }
-    steps = DivUp(w.k, tile_k);
-    mins = header + scales.bytes();
-    codes = mins + (w.has_min ? scales.bytes() : 0);
-  }
-};
-
-// Whether groups can be cut at k steps and fit a chunk.
-inline bool AmxAccepts(const WeightSpec& w) {
-  return w.group_size == 0 || w.group_size >= w.k || (w.group_size % 16 == 0 && w.group_size <= 384);
-}
-
 template <typename Source>
 struct Amx {
   using Dot = typename Source::Dot;
+  using Epilogue = AmxEpilogue<Dot>;
 
   static size_t PanelBytes(const WeightSpec& w) {
     const AmxLayout layout(w, Dot::kTileK);
@@ -75,223 +50,151 @@ struct Amx {
     if (w.has_min) layout.scales.Pack(rows.mins, rows.super_mins, panel + layout.mins);
   }
 
-  // Everything about one call that the inner functions share.
-  struct Context {
-    const GemmCall& call;
-    AmxLayout layout;
+  struct Context : AmxCall<Dot> {
     Source source;
-    bool group128;
-    bool weight_groups;
-    int64_t group_steps;  // k steps per group; all without groups
-    int64_t groups;
-    bool stream;          // write results past the caches
     int64_t chunk_steps;  // k steps per chunk: whole groups, or any number without
+    int64_t panel_bytes;
+    int64_t first_codes;  // of a panel
 
     explicit Context(const GemmCall& c)
-        : call(c),
-          layout(*c.weight, Dot::kTileK),
-          source(*c.weight, layout),
-          group128(c.x.spec.format == ActivationFormat::kFp8Group128),
-          weight_groups(c.weight->scales == ScaleLayout::kGroup) {
-      const int64_t size = weight_groups ? c.weight->group_size : (group128 ? 128 : c.weight->k);
-      group_steps = size >= c.weight->k ? layout.steps : size / layout.tile_k;
-      groups = DivUp(layout.steps, group_steps);
-      // Large outputs leave L2 before anyone reads them, and each row of a block is in another page:
-      // waiting to own those lines would take longer than the products.
-      stream = c.x.rows >= 64 && !c.y.accumulate && c.y.row_stride % 16 == 0 &&
-               reinterpret_cast<uintptr_t>(c.y.out) % 64 == 0;
+        : AmxCall<Dot>(c),
+          source(*c.weight, this->layout),
+          panel_bytes(static_cast<int64_t>(PanelBytes(*c.weight))),
+          first_codes(Source::CodesOffset(*c.weight, this->layout)) {
       // B tiles of a chunk share L1 with A: at most kChunkSteps, cut evenly, whole groups.
-      const int64_t unit = groups > 1 ? group_steps : 1;
-      const int64_t chunks = DivUp(layout.steps, Source::kChunkSteps / unit * unit);
-      chunk_steps = RoundUp(DivUp(layout.steps, chunks), unit);
+      const int64_t unit = this->groups > 1 ? this->group_steps : 1;
+      const int64_t chunks = DivUp(this->layout.steps, Source::kChunkSteps / unit * unit);
+      chunk_steps = RoundUp(DivUp(this->layout.steps, chunks), unit);
     }
-    // Several groups: each has its own partial sums. A single one is a plain chain, scaled at the end.
-    bool grouped() const { return groups > 1; }
-    bool scales_groups() const { return group128 || weight_groups; }
+    const std::byte* Panel(int64_t p) const { return this->call.packed + p * panel_bytes; }
+    int64_t ChunkEnd(int64_t step) const {
+      return step + chunk_steps < this->layout.steps ? step + chunk_steps : this->layout.steps;
+    }
   };
 
-  // total[m] += scale * partial[m] for one group (and the min), in the order of gemm.h. The first group
-  // starts from zero instead of reading totals.
-  template <bool kFirst, bool kMin, bool kTokenGroups>
-  static void AddGroupRows(const Context& ctx, const std::byte* panel, int64_t g, int64_t row,
-                           int64_t rows, const std::byte* partial, std::byte* total) {
-    const ActivationView& x = ctx.call.x;
-    const GroupScales<kAmxChannels>& scales = ctx.layout.scales;
-    const auto row_scales = kTokenGroups ? x.scales + row * x.scales_per_row() + g : nullptr;
-    const int64_t scale_stride = kTokenGroups ? x.scales_per_row() : 0;
-    const int64_t sum_stride = kMin ? x.sum_groups() : 0;
-    __m512 scale[2], min[2];
-    for (int v = 0; v < 2; ++v) {
-      scale[v] = ctx.weight_groups ? scales.Load(panel + ctx.layout.header, g, v * 16) : _mm512_set1_ps(1.0f);
-      min[v] = kMin ? scales.Load(panel + ctx.layout.mins, g, v * 16) : _mm512_setzero_ps();
-    }
-    for (int64_t m = 0; m < rows; ++m) {
-      auto* out = reinterpret_cast<float*>(total + m * kAmxRowBytes);
-      __m512 sum = _mm512_setzero_ps();
-      if constexpr (kMin) {
-        const int64_t at = (row + m) * sum_stride + g;
-        sum = _mm512_set1_ps(Dot::kInteger ? static_cast<float>(x.group_sums[at]) : x.group_sums_f32[at]);
-      }
-#pragma GCC unroll 2
-      for (int v = 0; v < 2; ++v) {
-        const std::byte* at = partial + m * kAmxRowBytes + v * 64;
-        const __m512 value =
-            Dot::kInteger ? _mm512_cvtepi32_ps(_mm512_load_si512(at)) : _mm512_load_ps(at);
-        __m512 factor = scale[v];
-        if (kTokenGroups) factor = _mm512_mul_ps(_mm512_set1_ps(row_scales[m * scale_stride]), factor);
-        __m512 acc = kFirst ? _mm512_setzero_ps() : _mm512_load_ps(out + v * 16);
-        acc = _mm512_fmadd_ps(value, factor, acc);
-        if (kMin) acc = _mm512_fmadd_ps(sum, min[v], acc);
-        _mm512_store_ps(out + v * 16, acc);
-      }
-    }
+  // One K chunk of one panel, and what follows it.
+  struct Chunk {
+    int64_t panel;       // index
+    int64_t step_begin, step_end;
+    const std::byte* next = nullptr;  // bytes that the next chunk will read
+    int64_t next_bytes = 0;
+    int64_t place = 0, places = 1;    // of the panels that share this chunk of the activations
+  };
+
+  // The rows [row, row + rows) of the call against one panel after the other, and the results of the
+  // last 32 rows, which wait until the tile units have something else to do.
+  struct Block {
+    const Context& ctx;
+    int64_t row, rows;
+    std::byte* totals;
+    Epilogue pending;
+  };
+
+  // Stores the results of rows whose sums are complete.
+  static void FinishRows(const Context& ctx, const std::byte* panel, int64_t row, int64_t rows, int64_t n,
+                         std::byte* c) {
+    if (ctx.scales_groups() && !ctx.grouped()) Epilogue::AddGroup(ctx, panel, 0, row, rows, c, c);
+    Epilogue(ctx, panel, row, rows, n, c).Finish();
   }
 
-  static void AddGroup(const Context& ctx, const std::byte* panel, int64_t g, int64_t row, int64_t rows,
-                       const std::byte* partial, std::byte* total) {
-    const auto add = [&](auto first) {
-      constexpr bool kFirst = decltype(first)::value;
-      if (ctx.group128) return AddGroupRows<kFirst, false, true>(ctx, panel, g, row, rows, partial, total);
-      if (ctx.call.weight->has_min) {
-        return AddGroupRows<kFirst, true, false>(ctx, panel, g, row, rows, partial, total);
-      }
-      AddGroupRows<kFirst, false, false>(ctx, panel, g, row, rows, partial, total);
-    };
-    g == 0 ? add(Bool<true>{}) : add(Bool<false>{});
+  // What to fetch beside the product of rows [m, m + 32) of the block.
+  static void PlanFetches(const Block& block, const Chunk& chunk, int64_t m, TileProduct& p) {
+    const Context& ctx = block.ctx;
+    const int64_t steps = chunk.step_end - chunk.step_begin;
+    const int64_t row_blocks = DivUp(block.rows, 32);
+    if (chunk.next != nullptr) {
+      const int64_t per_block = DivUp(DivUp(chunk.next_bytes, 64), row_blocks);
+      p.weights = {chunk.next + m / 32 * per_block * 64, DivUp(per_block, steps)};
+    }
+    const int64_t chunk_lines = ctx.chunk_steps * p.a_step / 64 * 16;  // of 16 rows, in tile order
+    if (chunk.places > 1 && ctx.call.x.tiled && chunk_lines > 0) {
+      // Each of the panels that share these rows fetches its part of the next chunk of them.
+      const int64_t next = chunk.step_end < ctx.layout.steps ? chunk.step_end : 0;
+      const int64_t per_panel = DivUp(chunk_lines, chunk.places);
+      const int64_t at = ColumnOffset(next * p.a_step, p.a_chunk_mask) + chunk.place * per_panel * 64;
+      p.rows[0] = {p.a[0] + at, DivUp(per_panel, steps)};
+      if (m + 16 < block.rows) p.rows[1] = {p.a[1] + at, DivUp(per_panel, steps)};
+    }
+    if (chunk.step_begin > 0 && m + 32 < block.rows) p.sums = {p.c + 32 * kAmxRowBytes, DivUp(64, steps)};
   }
 
-  // Up to 32 rows against one chunk of one panel; `c` is the block's place in the scratch matrix.
+  // Up to 32 rows against one chunk of one panel.
   template <bool kTwoRowTiles>
-  static void RowBlock(const Context& ctx, const std::byte* panel, const std::byte* tiles,
-                       int64_t step_begin, int64_t step_end, int64_t row, int64_t row_in_block,
-                       int64_t rows, int64_t n, std::byte* c) {
-    const ActivationView& x = ctx.call.x;
+  [[gnu::noinline]] static void RowBlock(Block& block, const Chunk& chunk, const std::byte* tiles,
+                                         int64_t m, int64_t rows) {
+    const Context& ctx = block.ctx;
+    const int64_t row = block.row + m, n = chunk.panel * kAmxChannels;
+    const std::byte* panel = ctx.Panel(chunk.panel);
+    std::byte* c = block.totals + m * kAmxRowBytes;
     TileProduct p;
-    p.a_stride = x.row_stride * Dot::kElementBytes;
+    p.a[0] = ctx.RowTile(row);
+    p.a[1] = ctx.RowTile(row + 16);
+    p.a_stride = ctx.row_tile_stride();
+    p.a_chunk_mask = ctx.chunk_mask();
     p.a_step = ctx.layout.tile_k * Dot::kElementBytes;
-    p.a = static_cast<const std::byte*>(x.data) + row * p.a_stride + step_begin * p.a_step;
+    p.a_column = chunk.step_begin * p.a_step;
     p.b = tiles;
-    p.b_tile = ctx.layout.tile_k * Dot::kElementBytes * 16;
-    p.out = nullptr;
-    if (!ctx.stream && step_end == ctx.layout.steps && rows == 32) {
+    p.b_tile = p.a_step * 16;
+    p.c = c;
+    if (!ctx.stream && chunk.step_end == ctx.layout.steps && rows == 32) {
       p.out = reinterpret_cast<const std::byte*>(ctx.call.y.out + row * ctx.call.y.row_stride + n);
       p.out_stride = ctx.call.y.row_stride * 4;
     }
-    p.prefetch = row_in_block == 0 ? ctx.source.Prefetch(step_end - step_begin) : 0;
+    PlanFetches(block, chunk, m, p);
+    p.steps = chunk.step_end - chunk.step_begin;
+    const int64_t pending_rows = DivUp(32, p.steps);
+    const auto beside = [&] {
+      if (!block.pending.finished()) block.pending.Advance(pending_rows);
+    };
     if (!ctx.grouped()) {
-      p.steps = step_end - step_begin;
-      p.c = c;
-      p.load_c = step_begin > 0;
-      MultiplyTiles<Dot, kTwoRowTiles>(p);
-      return;
-    }
-    // A group's sums are scaled after the tile instructions of the next group are on their way.
-    alignas(64) std::byte partial[2][32 * kAmxRowBytes];
-    const int64_t first = step_begin / ctx.group_steps;
-    int64_t g = first;
-    for (int64_t step = step_begin; step < step_end; ++g) {
-      const int64_t group_end = (g + 1) * ctx.group_steps;
-      const int64_t end = group_end < step_end ? group_end : step_end;
-      p.steps = end - step;
-      p.c = partial[g % 2];
+      p.load_c = chunk.step_begin > 0;
+      MultiplyTiles<Dot, kTwoRowTiles>(p, beside);
+    } else {
+      // A group's sums are scaled after the tile instructions of the next group are on their way.
+      alignas(64) std::byte partial[2][32 * kAmxRowBytes];
+      const int64_t first = chunk.step_begin / ctx.group_steps;
+      int64_t g = first;
       p.load_c = false;
-      MultiplyTiles<Dot, kTwoRowTiles>(p);
-      if (g > first) AddGroup(ctx, panel, g - 1, row, rows, partial[(g - 1) % 2], c);
-      p.a += p.steps * p.a_step;
-      p.b += p.steps * 2 * p.b_tile;
-      step = end;
-    }
-    AddGroup(ctx, panel, g - 1, row, rows, partial[(g - 1) % 2], c);
-  }
-
-  static void Epilogue(const Context& ctx, const std::byte* panel, int64_t row, int64_t rows, int64_t n,
-                       std::byte* c) {
-    const GemmCall& call = ctx.call;
-    const auto* scales = reinterpret_cast<const float*>(panel + ctx.layout.header);
-    if (ctx.scales_groups() && !ctx.grouped()) AddGroup(ctx, panel, 0, row, rows, c, c);
-    const Columns columns(call, n, ctx.weight_groups ? nullptr : scales);
-    if (call.y.bias != nullptr) {
-      call.y.accumulate ? StoreRows<true, true>(ctx, columns, row, rows, n, c)
-                        : StoreRows<true, false>(ctx, columns, row, rows, n, c);
-    } else {
-      call.y.accumulate ? StoreRows<false, true>(ctx, columns, row, rows, n, c)
-                        : StoreRows<false, false>(ctx, columns, row, rows, n, c);
-    }
-  }
-
-  // What the epilogue needs of the 32 channels of a panel.
-  struct Columns {
-    __mmask16 mask[2];
-    __m512 scale[2], bias[2];
-
-    Columns(const GemmCall& call, int64_t n, const float* scales) {
-      for (int v = 0; v < 2; ++v) {
-        const int64_t left = call.weight->n - n - v * 16;
-        mask[v] = LaneMask(left > 0 ? left : 0);
-        scale[v] = scales != nullptr ? _mm512_load_ps(scales + v * 16) : _mm512_set1_ps(1.0f);
-        if (call.y.bias != nullptr) bias[v] = _mm512_maskz_loadu_ps(mask[v], call.y.bias + n + v * 16);
+      for (int64_t step = chunk.step_begin; step < chunk.step_end; ++g) {
+        const int64_t group_end = (g + 1) * ctx.group_steps;
+        const int64_t end = group_end < chunk.step_end ? group_end : chunk.step_end;
+        p.steps = end - step;
+        p.c = partial[g % 2];
+        MultiplyTiles<Dot, kTwoRowTiles>(p, beside);
+        if (g > first) Epilogue::AddGroup(ctx, panel, g - 1, row, rows, partial[(g - 1) % 2], c);
+        p.a_column += p.steps * p.a_step;
+        p.b += p.steps * 2 * p.b_tile;
+        step = end;
       }
+      Epilogue::AddGroup(ctx, panel, g - 1, row, rows, partial[(g - 1) % 2], c);
     }
-  };
-
-  template <bool kBias, bool kAccumulate>
-  static void StoreRows(const Context& ctx, const Columns& columns, int64_t row, int64_t rows, int64_t n,
-                        const std::byte* c) {
-    const GemmCall& call = ctx.call;
-    const float* tokens = ctx.group128 ? nullptr : call.x.scales;
-    const bool convert = Dot::kInteger && !ctx.scales_groups();
-    for (int64_t m = 0; m < rows; ++m) {
-      // Factors the formats lack are 1: exact.
-      const __m512 token = _mm512_set1_ps(tokens != nullptr ? tokens[row + m] : 1.0f);
-      float* out = call.y.out + (row + m) * call.y.row_stride + n;
-#pragma GCC unroll 2
-      for (int v = 0; v < 2; ++v) {
-        const std::byte* at = c + m * kAmxRowBytes + v * 64;
-        __m512 value = convert ? _mm512_cvtepi32_ps(_mm512_load_si512(at)) : _mm512_load_ps(at);
-        value = _mm512_mul_ps(_mm512_mul_ps(value, token), columns.scale[v]);
-        if (kBias) value = _mm512_add_ps(value, columns.bias[v]);
-        const __mmask16 mask = columns.mask[v];
-        if (kAccumulate) value = _mm512_add_ps(_mm512_maskz_loadu_ps(mask, out + v * 16), value);
-        if (!kAccumulate && ctx.stream && mask == 0xffff) {
-          _mm512_stream_ps(out + v * 16, value);
-        } else {
-          _mm512_mask_storeu_ps(out + v * 16, mask, value);
-        }
-      }
-    }
+    block.pending.Finish();
+    if (chunk.step_end < ctx.layout.steps) return;
+    if (ctx.scales_groups() && !ctx.grouped()) Epilogue::AddGroup(ctx, panel, 0, row, rows, c, c);
+    block.pending = Epilogue(ctx, panel, row, rows, n, c);
   }
 
-  // One panel x one K chunk x all rows of the block [row, row + rows).
-  static void PanelChunk(const Context& ctx, const std::byte* panel, int64_t step_begin, int64_t row,
-                         int64_t rows, int64_t n, std::byte* totals) {
+  // One panel x one K chunk x all rows of the block.
+  static void PanelChunk(Block& block, const Chunk& chunk) {
     alignas(64) std::byte scratch[Source::kScratchBytes];
-    const int64_t steps = ctx.layout.steps;
-    const int64_t step_end = step_begin + ctx.chunk_steps < steps ? step_begin + ctx.chunk_steps : steps;
-    const std::byte* tiles = ctx.source.Tiles(panel, step_begin, step_end - step_begin, scratch);
-    const bool last = step_end == steps;
-    const TileShape full = ctx.source.Shape();
+    const Context& ctx = block.ctx;
+    const std::byte* tiles = ctx.source.Tiles(ctx.Panel(chunk.panel), chunk.step_begin,
+                                              chunk.step_end - chunk.step_begin, scratch);
     int64_t m = 0;
-    for (; m + 32 <= rows; m += 32) {
-      std::byte* c = totals + m * kAmxRowBytes;
-      RowBlock<true>(ctx, panel, tiles, step_begin, step_end, row + m, m, 32, n, c);
-      if (last) Epilogue(ctx, panel, row + m, 32, n, c);
+    for (; m + 32 <= block.rows; m += 32) RowBlock<true>(block, chunk, tiles, m, 32);
+    const int64_t tail = block.rows - m;
+    if (tail > 0) {
+      const TileShape full = ctx.source.Shape();
+      if (block.rows > 32) {
+        TileShape shape = full;
+        shape.rows0 = static_cast<int>(tail < 16 ? tail : 16);
+        shape.rows1 = static_cast<int>(tail - shape.rows0);
+        ConfigureTiles(shape);
+      }
+      tail > 16 ? RowBlock<true>(block, chunk, tiles, m, tail) : RowBlock<false>(block, chunk, tiles, m, tail);
+      if (block.rows > 32) ConfigureTiles(full);
     }
-    const int64_t tail = rows - m;
-    if (tail == 0) return;
-    std::byte* c = totals + m * kAmxRowBytes;
-    if (rows > 32) {
-      TileShape shape = full;
-      shape.rows0 = static_cast<int>(tail < 16 ? tail : 16);
-      shape.rows1 = static_cast<int>(tail - shape.rows0);
-      ConfigureTiles(shape);
-    }
-    if (tail > 16) {
-      RowBlock<true>(ctx, panel, tiles, step_begin, step_end, row + m, m, tail, n, c);
-    } else {
-      RowBlock<false>(ctx, panel, tiles, step_begin, step_end, row + m, m, tail, n, c);
-    }
-    if (last) Epilogue(ctx, panel, row + m, tail, n, c);
-    if (rows > 32) ConfigureTiles(full);
+    if (block.rows <= 32) block.pending.Finish();  // the next panel writes the same sums
   }
 
   // Up to 32 rows against a whole panel that is decoded on the way: step s + 2 becomes tiles while the
@@ -302,23 +205,25 @@ struct Amx {
     constexpr int64_t kAhead = 2, kRing = 4, kFetch = 4096;
     alignas(64) std::byte ring[kRing][2048];
     alignas(64) std::byte partial[32 * kAmxRowBytes];
-    const ActivationView& x = ctx.call.x;
     const Source source = ctx.source;
-    const int64_t stride = x.row_stride * Dot::kElementBytes;
+    const int64_t stride = ctx.row_tile_stride(), mask = ctx.chunk_mask();
     const int64_t a_step = ctx.layout.tile_k * Dot::kElementBytes;
     const int64_t steps = ctx.layout.steps;
-    const std::byte* a = static_cast<const std::byte*>(x.data) + row * stride;
+    const std::byte* a0 = ctx.RowTile(row);
+    const std::byte* a1 = ctx.RowTile(row + 16);
+    int64_t column = 0;
     for (int64_t s = 0; s < kAhead && s < steps; ++s) source.DecodeStep(panel, s, kFetch, ring[s]);
     ZeroC<kTwoRowTiles>();
     int64_t group_left = ctx.group_steps, g = 0;
     for (int64_t s = 0; s < steps; ++s) {
       if (s + kAhead < steps) source.DecodeStep(panel, s + kAhead, kFetch, ring[(s + kAhead) % kRing]);
-      StepC<Dot, kTwoRowTiles>(a, stride, ring[s % kRing], a_step * 16);
-      a += a_step;
+      const int64_t at = ColumnOffset(column, mask);
+      StepC<Dot, kTwoRowTiles>(a0 + at, a1 + at, stride, ring[s % kRing], a_step * 16);
+      column += a_step;
       if (--group_left == 0 && ctx.grouped()) {
         StoreC<kTwoRowTiles>(partial);
         ZeroC<kTwoRowTiles>();
-        AddGroup(ctx, panel, g++, row, rows, partial, totals);
+        Epilogue::AddGroup(ctx, panel, g++, row, rows, partial, totals);
         group_left = ctx.group_steps;
       }
     }
@@ -326,52 +231,71 @@ struct Amx {
       StoreC<kTwoRowTiles>(totals);
     } else if (group_left < ctx.group_steps) {  // the last group is short
       StoreC<kTwoRowTiles>(partial);
-      AddGroup(ctx, panel, g, row, rows, partial, totals);
+      Epilogue::AddGroup(ctx, panel, g, row, rows, partial, totals);
     }
-    Epilogue(ctx, panel, row, rows, n, totals);
+    FinishRows(ctx, panel, row, rows, n, totals);
+  }
+
+  // A panel whose codes do not fit tiles (two-level weights) is multiplied by the source.
+  static bool Unfit(const Context& ctx, int64_t panel, int64_t row, int64_t rows) {
+    if constexpr (requires { Source::Fits(nullptr); }) {
+      if (Source::Fits(ctx.Panel(panel))) return false;
+      Source::RunUnfit(ctx.call, ctx.layout, ctx.Panel(panel), row, rows, panel * kAmxChannels);
+      return true;
+    }
+    return false;
+  }
+
+  static void ManyRows(Block& block, int64_t panel_begin, int64_t panel_end) {
+    const Context& ctx = block.ctx;
+    const int64_t row_bytes = ctx.call.x.row_stride * Dot::kElementBytes;
+    const int64_t together = block.rows * row_bytes > kAmxL2Bytes ? kAmxMaxPanels : 1;
+    std::byte* const totals = block.totals;
+    for (int64_t p = panel_begin; p < panel_end; p += together) {
+      const int64_t end = p + together < panel_end ? p + together : panel_end;
+      bool unfit[kAmxMaxPanels];
+      for (int64_t q = p; q < end; ++q) unfit[q - p] = Unfit(ctx, q, block.row, block.rows);
+      for (int64_t step = 0; step < ctx.layout.steps; step += ctx.chunk_steps) {
+        for (int64_t q = p; q < end; ++q) {
+          if (unfit[q - p]) continue;
+          Chunk chunk{.panel = q, .step_begin = step, .step_end = ctx.ChunkEnd(step)};
+          chunk.place = q - p;
+          chunk.places = together;
+          // Next: this chunk of the next panel, or the next chunk of the first, or another panel.
+          const bool last = chunk.step_end == ctx.layout.steps;
+          const int64_t next_panel = q + 1 < end ? q + 1 : (last ? end : p);
+          const int64_t next_step = q + 1 < end ? step : (last ? 0 : chunk.step_end);
+          if (next_panel < panel_end) {
+            const int64_t to = ctx.first_codes + ctx.ChunkEnd(next_step) * Source::StepBytes(ctx.layout);
+            const int64_t from =
+                next_step == 0 ? 0 : ctx.first_codes + next_step * Source::StepBytes(ctx.layout);
+            chunk.next = ctx.Panel(next_panel) + from;
+            chunk.next_bytes = to - from;
+          }
+          block.totals = totals + (q - p) * kAmxMaxRows * kAmxRowBytes;
+          PanelChunk(block, chunk);
+        }
+      }
+    }
+    block.pending.Finish();
+    block.totals = totals;
   }
 
   static void RowsAndPanels(const Context& ctx, int64_t row, int64_t rows, int64_t panel_begin,
                             int64_t panel_end, std::byte* totals) {
-    const auto panel_bytes = static_cast<int64_t>(PanelBytes(*ctx.call.weight));
-    const int64_t row_bytes = ctx.call.x.row_stride * Dot::kElementBytes;
-    const int64_t together = rows * row_bytes > kAmxL2Bytes ? kAmxMaxPanels : 1;
-    const int64_t total_bytes = kAmxMaxRows * kAmxRowBytes;
     if constexpr (requires { &Source::DecodeStep; }) {
       if (rows <= 32) {
         for (int64_t p = panel_begin; p < panel_end; ++p) {
-          const std::byte* panel = ctx.call.packed + p * panel_bytes;
+          if (Unfit(ctx, p, row, rows)) continue;
           const int64_t n = p * kAmxChannels;
-          if constexpr (requires { Source::Fits(panel); }) {
-            if (!Source::Fits(panel)) {
-              Source::RunUnfit(ctx.call, ctx.layout, panel, row, rows, n);
-              continue;
-            }
-          }
-          rows > 16 ? FewRows<true>(ctx, panel, row, rows, n, totals)
-                    : FewRows<false>(ctx, panel, row, rows, n, totals);
+          rows > 16 ? FewRows<true>(ctx, ctx.Panel(p), row, rows, n, totals)
+                    : FewRows<false>(ctx, ctx.Panel(p), row, rows, n, totals);
         }
         return;
       }
     }
-    for (int64_t p = panel_begin; p < panel_end; p += together) {
-      const int64_t end = p + together < panel_end ? p + together : panel_end;
-      if constexpr (requires { Source::RunUnfit(ctx.call, ctx.layout, nullptr, 0, 0, 0); }) {
-        for (int64_t q = p; q < end; ++q) {
-          const std::byte* panel = ctx.call.packed + q * panel_bytes;
-          if (!Source::Fits(panel)) Source::RunUnfit(ctx.call, ctx.layout, panel, row, rows, q * kAmxChannels);
-        }
-      }
-      for (int64_t step = 0; step < ctx.layout.steps; step += ctx.chunk_steps) {
-        for (int64_t q = p; q < end; ++q) {
-          if constexpr (requires { Source::Fits(nullptr); }) {
-            if (!Source::Fits(ctx.call.packed + q * panel_bytes)) continue;
-          }
-          PanelChunk(ctx, ctx.call.packed + q * panel_bytes, step, row, rows, q * kAmxChannels,
-                     totals + (q - p) * total_bytes);
-        }
-      }
-    }
+    Block block{.ctx = ctx, .row = row, .rows = rows, .totals = totals, .pending = {}};
+    ManyRows(block, panel_begin, panel_end);
   }
 
   static void Run(const GemmCall& call, int64_t panel_begin, int64_t panel_end) {
@@ -408,7 +332,7 @@ template <typename DotType, typename ModeType>
 struct DirectSource {
   using Dot = DotType;
   using Mode = ModeType;
-  static constexpr int64_t kChunkSteps = 16;
+  static constexpr int64_t kChunkSteps = 12;
   static constexpr int64_t kScratchBytes = 64;
   int64_t tile_k, codes;
 
@@ -419,8 +343,6 @@ struct DirectSource {
     const int bytes = static_cast<int>(tile_k) * Dot::kElementBytes;
     return {16, 16, bytes, bytes / 4};
   }
-  // The first rows of a chunk fetch the next one.
-  int64_t Prefetch(int64_t steps) const { return steps * tile_k * Dot::kElementBytes * 32; }
   const std::byte* Tiles(const std::byte* panel, int64_t step, int64_t, std::byte*) const {
     return panel + codes + step * tile_k * Dot::kElementBytes * 32;
   }

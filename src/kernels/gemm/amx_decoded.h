@@ -10,15 +10,13 @@
 namespace octavo {
 namespace {
 
-// Decodes a chunk, fetching the next one meanwhile.
+// Decodes a chunk, which is in L2 by now.
 template <typename Source>
 [[gnu::always_inline]] inline const std::byte* DecodeSteps(const Source& source, const std::byte* panel,
-                                                           int64_t step, int64_t steps,
-                                                           int64_t step_bytes, int64_t tile_bytes,
+                                                           int64_t step, int64_t steps, int64_t tile_bytes,
                                                            std::byte* scratch) {
   const Source local = source;  // keeps tables in registers
-  const int64_t ahead = steps * step_bytes > 4096 ? steps * step_bytes : 4096;
-  for (int64_t s = 0; s < steps; ++s) local.DecodeStep(panel, step + s, ahead, scratch + s * tile_bytes);
+  for (int64_t s = 0; s < steps; ++s) local.DecodeStep(panel, step + s, 512, scratch + s * tile_bytes);
   return scratch;
 }
 
@@ -40,7 +38,6 @@ struct DecodedSource {
   TileShape Shape() const {
     return {16, 16, static_cast<int>(tile_k) * Dot::kElementBytes, static_cast<int>(tile_k) / 2};
   }
-  int64_t Prefetch(int64_t) const { return 0; }  // Tiles() does
 
   // Decodes one k step; fetches `ahead` bytes further on.
   [[gnu::always_inline]] void DecodeStep(const std::byte* panel, int64_t step, int64_t ahead,
@@ -59,7 +56,7 @@ struct DecodedSource {
   }
   [[gnu::noinline]] const std::byte* Tiles(const std::byte* panel, int64_t step, int64_t steps,
                                            std::byte* scratch) const {
-    return DecodeSteps(*this, panel, step, steps, step_blocks * 64, tile_k * 64, scratch);
+    return DecodeSteps(*this, panel, step, steps, tile_k * 64, scratch);
   }
 
   static void Pack(const WeightSpec& w, const WeightRows& rows, std::byte* panel) {
@@ -111,7 +108,6 @@ struct NibbleSource : NibbleLayout {
   static int64_t CodesOffset(const WeightSpec&, const AmxLayout& layout) { return layout.codes; }
   static int64_t StepBytes(const AmxLayout& layout) { return 2 * HalfBytes(layout); }
   TileShape Shape() const { return {16, 16, static_cast<int>(tile_k), static_cast<int>(tile_k) / 4}; }
-  int64_t Prefetch(int64_t) const { return 0; }
 
   [[gnu::always_inline]] void DecodeStep(const std::byte* panel, int64_t step, int64_t ahead,
                                          std::byte* out) const {
@@ -128,7 +124,7 @@ struct NibbleSource : NibbleLayout {
   }
   [[gnu::noinline]] const std::byte* Tiles(const std::byte* panel, int64_t step, int64_t steps,
                                            std::byte* scratch) const {
-    return DecodeSteps(*this, panel, step, steps, 2 * half_bytes, 4 * half_bytes, scratch);
+    return DecodeSteps(*this, panel, step, steps, 4 * half_bytes, scratch);
   }
 
   static void Pack(const WeightSpec& w, const WeightRows& rows, std::byte* panel) {
@@ -160,7 +156,6 @@ struct TwoLevelSource : NibbleLayout {
   }
   static int64_t StepBytes(const AmxLayout& layout) { return 2 * HalfBytes(layout); }
   TileShape Shape() const { return {16, 16, static_cast<int>(tile_k), static_cast<int>(tile_k) / 4}; }
-  int64_t Prefetch(int64_t) const { return 0; }
 
   // 16 bytes, each four times over in the dword of its channel.
   static __m512i Spread(const std::byte* p) {
@@ -187,7 +182,7 @@ struct TwoLevelSource : NibbleLayout {
   }
   [[gnu::noinline]] const std::byte* Tiles(const std::byte* panel, int64_t step, int64_t steps,
                                            std::byte* scratch) const {
-    return DecodeSteps(*this, panel, step, steps, 2 * half_bytes, 4 * half_bytes, scratch);
+    return DecodeSteps(*this, panel, step, steps, 4 * half_bytes, scratch);
   }
 
   static bool Fits(const std::byte* panel) { return panel[0] == std::byte{0}; }
@@ -234,13 +229,12 @@ struct TwoLevelSource : NibbleLayout {
     const uint8_t* zeros2 = scales2 + groups * kAmxChannels;
     const std::byte* codes = panel + CodesOffset(w, layout);
     for (int64_t m = row; m < row + rows; ++m) {
-      const auto* x = call.x.template Row<int8_t>(m);
       alignas(64) int32_t total[kAmxChannels];
       for (int64_t c = 0; c < kAmxChannels; ++c) {
         int32_t sum = 0;
         for (int64_t k = 0; k < w.k; ++k) {
           const int64_t at = k / w.group_size * kAmxChannels + c;
-          sum += x[k] * (Code(codes, layout, c, k) - zeros2[at]) * scales2[at];
+          sum += static_cast<int8_t>(*call.x.At(m, k)) * (Code(codes, layout, c, k) - zeros2[at]) * scales2[at];
         }
         total[c] = sum;
       }

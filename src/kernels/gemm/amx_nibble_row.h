@@ -18,7 +18,7 @@ class AmxNibbleRow {
   using Context = typename Kernel::Context;
 
   static bool Accepts(const Context& ctx) {
-    return ctx.call.x.rows == 1 && !ctx.group128 && ctx.call.weight->k <= kMaxK;
+    return ctx.call.x.rows == 1 && !ctx.call.x.tiled && !ctx.group128 && ctx.call.weight->k <= kMaxK;
   }
 
   [[gnu::noinline]] static void Run(const Context& ctx, int64_t panel_begin, int64_t panel_end) {
@@ -39,7 +39,7 @@ class AmxNibbleRow {
         self.Panel<2>(panel, totals);
       }
       // Sums are in `totals` as the tiles leave them: scaled by group, or raw.
-      Kernel::Epilogue(ctx, panel, 0, 1, p * kAmxChannels, totals);
+      Kernel::FinishRows(ctx, panel, 0, 1, p * kAmxChannels, totals);
     }
   }
 

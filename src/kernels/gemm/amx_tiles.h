@@ -67,20 +67,36 @@ struct DotBf16 {
   [[gnu::always_inline]] static void Dot11() { _tile_dpbf16ps(3, 5, 7); }
 };
 
-// One product of up to 32 rows x `steps` k steps x 32 channels.
-struct TileProduct {
-  const std::byte* a;  // first row
-  int64_t a_stride;    // bytes
-  int64_t a_step;      // bytes per k step
-  const std::byte* b;  // tiles of the first step
-  int64_t b_tile;      // bytes of one tile
-  int64_t steps;
-  std::byte* c;        // [rows][32] dwords
-  bool load_c;         // continue from c, else from zero
-  int64_t prefetch;    // fetch B this many bytes ahead into L2; 0: not
-  const std::byte* out;  // lines that the epilogue will write, [32] rows of 128 bytes; null: none
-  int64_t out_stride;    // bytes
+// A range to fetch line by line beside the tile products, so many lines per k step.
+struct FetchAhead {
+  const std::byte* at = nullptr;
+  int64_t lines = 0;  // per step
 };
+
+// One product of up to 32 rows x `steps` k steps x 32 channels. Activations in row order have
+// a_stride = bytes of a row and chunk_mask = 0; in tile order a_stride = 64 and chunk_mask = ~63.
+struct TileProduct {
+  const std::byte* a[2];  // the two row tiles, column 0
+  int64_t a_stride;       // bytes
+  int64_t a_chunk_mask;
+  int64_t a_column;       // first column, in bytes
+  int64_t a_step;         // bytes per k step
+  const std::byte* b;     // tiles of the first step
+  int64_t b_tile;         // bytes of one tile
+  int64_t steps;
+  std::byte* c;           // [rows][32] dwords
+  bool load_c;            // continue from c, else from zero
+  FetchAhead weights, rows[2];  // to L2: the next chunk's codes, the next activations
+  FetchAhead sums;              // to L1, to be written: the next rows' c
+  const std::byte* out = nullptr;  // lines that the epilogue will write, [32] rows of 128 bytes; null: none
+  int64_t out_stride = 0;          // bytes
+  int64_t out_rows = 0;            // fetched so far
+};
+
+// Where column `column` (in bytes) of a row tile starts.
+[[gnu::always_inline]] inline int64_t ColumnOffset(int64_t column, int64_t chunk_mask) {
+  return column + (column & chunk_mask) * 15;  // in tile order a chunk is 16 lines from the next
+}
 
 template <bool kTwoRowTiles>
 [[gnu::always_inline]] inline void ZeroC() {
@@ -114,41 +130,52 @@ template <bool kTwoRowTiles>
 
 // One k step: C += A * B. A is read once per panel: the streaming hint keeps B in L1.
 template <typename Dot, bool kTwoRowTiles>
-[[gnu::always_inline]] inline void StepC(const std::byte* a, int64_t a_stride, const std::byte* b,
-                                         int64_t b_tile) {
+[[gnu::always_inline]] inline void StepC(const std::byte* a0, const std::byte* a1, int64_t a_stride,
+                                         const std::byte* b, int64_t b_tile) {
   _tile_loadd(6, b, 64);
-  _tile_stream_loadd(4, a, a_stride);
+  _tile_stream_loadd(4, a0, a_stride);
   Dot::Dot00();
   _tile_loadd(7, b + b_tile, 64);
   Dot::Dot01();
   if (kTwoRowTiles) {
-    _tile_stream_loadd(5, a + 16 * a_stride, a_stride);
+    _tile_stream_loadd(5, a1, a_stride);
     Dot::Dot10();
     Dot::Dot11();
   }
 }
 
-template <typename Dot, bool kTwoRowTiles>
-[[gnu::noinline]] void MultiplyTiles(const TileProduct& p) {
+template <int kLocality, int kWrite>
+[[gnu::always_inline]] inline void Fetch(FetchAhead& f) {
+  for (const std::byte* end = f.at + f.lines * 64; f.at < end; f.at += 64) {
+    __builtin_prefetch(f.at, kWrite, kLocality);
+  }
+}
+
+// The product; beside() is called once per step, for work that runs in the shadow of the tile units.
+template <typename Dot, bool kTwoRowTiles, typename Beside>
+[[gnu::always_inline]] inline void MultiplyTiles(TileProduct& p, const Beside& beside) {
   if (p.load_c) {
     LoadC<kTwoRowTiles>(p.c);
   } else {
     ZeroC<kTwoRowTiles>();
   }
-  const std::byte* a = p.a;
   const std::byte* b = p.b;
+  int64_t column = p.a_column;
   for (int64_t s = 0; s < p.steps; ++s) {
-    if (p.prefetch != 0) {
-      for (int64_t i = 0; i < 2 * p.b_tile; i += 64) __builtin_prefetch(b + p.prefetch + i, 0, 2);
-    }
-    if (p.out != nullptr && s < 8) {  // spread: a burst would fill the line buffers
-      for (int64_t i = s * 4; i < s * 4 + 4; ++i) {
-        __builtin_prefetch(p.out + i * p.out_stride, 1, 2);
-        __builtin_prefetch(p.out + i * p.out_stride + 64, 1, 2);
+    Fetch<2, 0>(p.weights);
+    Fetch<2, 0>(p.rows[0]);
+    Fetch<2, 0>(p.rows[1]);
+    Fetch<3, 1>(p.sums);
+    if (p.out != nullptr && p.out_rows < 32) {  // spread: a burst would fill the line buffers
+      for (const int64_t end = p.out_rows + 4; p.out_rows < end; ++p.out_rows) {
+        __builtin_prefetch(p.out + p.out_rows * p.out_stride, 1, 2);
+        __builtin_prefetch(p.out + p.out_rows * p.out_stride + 64, 1, 2);
       }
     }
-    StepC<Dot, kTwoRowTiles>(a, p.a_stride, b, p.b_tile);
-    a += p.a_step;
+    beside();
+    const int64_t offset = ColumnOffset(column, p.a_chunk_mask);
+    StepC<Dot, kTwoRowTiles>(p.a[0] + offset, p.a[1] + offset, p.a_stride, b, p.b_tile);
+    column += p.a_step;
     b += 2 * p.b_tile;
   }
   StoreC<kTwoRowTiles>(p.c);

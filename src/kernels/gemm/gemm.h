@@ -67,6 +67,9 @@ struct GemmKernel {
 
   // Multiplies. Any number of rows, including 0. Channels beyond n are not written.
   void (*run)(const GemmCall& call, int64_t panel_begin, int64_t panel_end);
+
+  // Whether `run` also takes activations in tile order (and likes them).
+  bool reads_tiles = false;
 };
 
 // All kernels of this build, in no particular order.

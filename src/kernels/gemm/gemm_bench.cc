@@ -99,7 +99,9 @@ struct Bench {
     for (int64_t i = 0; i < copies; ++i) {
       std::memcpy(memory.data() + static_cast<size_t>(i) * copy_bytes, packed.memory.data(), copy_bytes);
     }
-    x = testing::RandomActivations(RequiredActivation(c.weight, c.format), rows, c.weight.k, 2);
+    ActivationSpec spec = RequiredActivation(c.weight, c.format);
+    spec.tiles = kernel.reads_tiles;
+    x = testing::RandomActivations(spec, rows, c.weight.k, 2);
     auto out = HugeBuffer::Allocate(static_cast<size_t>(rows * c.weight.n) * 4);
     if (!out.ok()) std::exit(1);
     y = std::move(*out);

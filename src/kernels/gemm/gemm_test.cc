@@ -313,9 +313,12 @@ TEST_P(GemmKernelTest, EqualsReferenceBitForBit) {
 void CheckLastRows(const GemmKernel& kernel, const WeightSpec& w, ActivationFormat format, int64_t rows) {
   SCOPED_TRACE(Describe(w, format));
   const WeightRows weights = RandomWeights(w, 3);
-  const ActivationBuffer x = RandomActivations(RequiredActivation(w, format), rows, w.k, 4);
+  ActivationSpec spec = RequiredActivation(w, format);
+  const ActivationBuffer x = RandomActivations(spec, rows, w.k, 4);
+  spec.tiles = kernel.reads_tiles;
+  const ActivationBuffer best_order = RandomActivations(spec, rows, w.k, 4);
   const Packed packed(kernel, w, weights);
-  const Matrix got = Multiply(kernel, w, packed, x.view(), nullptr, false);
+  const Matrix got = Multiply(kernel, w, packed, best_order.view(), nullptr, false);
   const int64_t stride = w.n + kGap, first = rows - 9;
   const Matrix tail(got.begin() + first * stride, got.end());
   const ActivationView some = x.view().Slice(first, 9);
@@ -324,6 +327,49 @@ void CheckLastRows(const GemmKernel& kernel, const WeightSpec& w, ActivationForm
                           ? OracleMatrix(w, weights, some, nullptr, false, true)
                           : Multiply(Reference(), w, Packed(Reference(), w, weights), some, nullptr, false);
   EXPECT_EQ(Difference(want, tail, stride), "");
+}
+
+// The same bits from activations in tile order, at row counts around the tile and block sizes.
+void CheckTileOrder(const GemmKernel& kernel, const WeightSpec& w, ActivationFormat format, uint32_t seed) {
+  SCOPED_TRACE(Describe(w, format));
+  const Packed packed(kernel, w, RandomWeights(w, seed));
+  ActivationSpec spec = RequiredActivation(w, format);
+  const std::vector<float> bias(static_cast<size_t>(w.n), 0.25f);
+  for (int64_t rows : {33, 48, 64, 75, 97}) {
+    const ActivationBuffer x = RandomActivations(spec, rows, w.k, 4);
+    ActivationSpec tiles = spec;
+    tiles.tiles = true;
+    const ActivationBuffer tiled = RandomActivations(tiles, rows, w.k, 4);
+    ASSERT_FALSE(x.view().tiled);
+    ASSERT_TRUE(tiled.view().tiled);
+    for (const bool accumulate : {false, true}) {
+      EXPECT_EQ(Difference(Multiply(kernel, w, packed, x.view(), bias.data(), accumulate),
+                           Multiply(kernel, w, packed, tiled.view(), bias.data(), accumulate), w.n + kGap),
+                "")
+          << "rows " << rows;
+    }
+    // A slice of whole tiles, as a thread gets it.
+    EXPECT_EQ(Difference(Multiply(kernel, w, packed, x.view().Slice(32, rows - 32), nullptr, false),
+                         Multiply(kernel, w, packed, tiled.view().Slice(32, rows - 32), nullptr, false),
+                         w.n + kGap),
+              "")
+        << "rows " << rows;
+  }
+}
+
+TEST_P(GemmKernelTest, TileOrderChangesNoBit) {
+  const GemmKernel& kernel = *GetParam();
+  if (kernel.isa > DetectedIsa()) GTEST_SKIP() << "needs " << NameOf(kernel.isa);
+  if (!kernel.reads_tiles) GTEST_SKIP() << "reads rows only";
+  for (const Shape shape : {Shape{33, 37}, Shape{70, 136}, Shape{40, 576}}) {
+    for (const WeightSpec& w : Formats(shape.n, shape.k)) {
+      for (ActivationFormat format : kFormats) {
+        if (!kernel.accepts(w, format)) continue;
+        CheckTileOrder(kernel, w, format, 1);
+        if (w.scales == ScaleLayout::kTwoLevel) CheckTileOrder(kernel, w, format, 2);
+      }
+    }
+  }
 }
 
 TEST_P(GemmKernelTest, LargeShapesAgree) {

@@ -117,13 +117,14 @@ struct Packed {
   }
 };
 
-// Encoded random activations.
+// Encoded random activations, in tile order if `spec` asks for it and there are enough rows.
 inline ActivationBuffer RandomActivations(const ActivationSpec& spec, int64_t rows, int64_t cols,
                                           uint32_t seed, float magnitude = 1.0f) {
   std::mt19937 rng(seed);
   std::normal_distribution<float> normal(0.0f, magnitude);
   ActivationBuffer buffer;
   if (!buffer.Reserve(spec, rows, cols).ok()) return buffer;
+  buffer.SetRows(rows, /*tiles=*/true);
   std::vector<float> x(static_cast<size_t>(cols));
   for (int64_t row = 0; row < rows; ++row) {
     for (float& v : x) v = normal(rng);

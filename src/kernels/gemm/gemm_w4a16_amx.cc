@@ -29,6 +29,7 @@ const GemmKernel kGemm_gemm_w4a16_amx = {
     .panel_bytes = Amx<Source>::PanelBytes,
     .pack = Source::Pack,
     .run = Amx<Source>::Run,
+    .reads_tiles = true,
 };
 
 }  // namespace octavo

@@ -25,6 +25,7 @@ const GemmKernel kGemm_gemm_w8a8_asym_amx = {
     .panel_bytes = Amx<Source>::PanelBytes,
     .pack = Source::Pack,
     .run = Amx<Source>::Run,
+    .reads_tiles = true,
 };
 
 }  // namespace octavo

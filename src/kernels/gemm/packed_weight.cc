@@ -71,6 +71,7 @@ Result<PackedWeight> PackedWeight::Pack(const std::vector<WeightPart>& parts, Is
           fmt::format("packed weight: parts with k {} and {}", packed.k_, part.spec.k));
     }
     info.activation = RequiredActivation(part.spec, part.format);
+    info.activation.tiles = info.kernel->reads_tiles;
     info.n_begin = packed.n_;
     info.offset = bytes;
     info.panel_bytes = info.kernel->panel_bytes(part.spec);

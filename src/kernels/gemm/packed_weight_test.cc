@@ -61,7 +61,8 @@ TEST(PackedWeightTest, PartsWithOtherActivationsAreLeftAlone) {
                                          DetectedIsa(), pool);
   ASSERT_TRUE(packed.ok()) << packed.status().ToString();
   ASSERT_EQ(packed->activations().size(), 2u);
-  EXPECT_EQ(packed->activations()[1], (ActivationSpec{ActivationFormat::kInt8, 64}));
+  EXPECT_EQ(packed->activations()[1].format, ActivationFormat::kInt8);
+  EXPECT_EQ(packed->activations()[1].sum_group, 64);
   const ActivationBuffer x = RandomActivations(packed->activations()[0], 4, 128, 3);
   const std::vector<float> y = Multiply(*packed, x, pool);
   for (int64_t m = 0; m < 4; ++m) {
