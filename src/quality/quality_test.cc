@@ -230,6 +230,12 @@ TEST(SvgPlotTest, DrawsNothingOutOfNothingAndGapsForUnknown) {
   EXPECT_EQ(SvgHistogram({}, {}, {}, "x"), "");
   EXPECT_EQ(SvgLines({}, "x"), "");
   EXPECT_EQ(SvgHeatMap({}), "");
+  const std::string curves = SvgCurves(
+      {{.label = "a", .points = {{1, 0.5, "<t>"}, {2, 0, "zero"}, {4, 0.01, "last"}}}, {.label = "b", .points = {}}},
+      "bits");
+  EXPECT_THAT(curves, AllOf(HasSubstr("&lt;t&gt;"), HasSubstr("last"), Not(HasSubstr("zero")),
+                            Not(HasSubstr("nan")), Not(HasSubstr("inf"))));
+  EXPECT_THAT(StandaloneSvg(curves), AllOf(HasSubstr("xmlns="), HasSubstr("<style>"), HasSubstr("last")));
   const std::string lines =
       SvgLines({{.label = "<a>", .values = {1, 2, std::nan(""), 3}}}, "layer");
   EXPECT_THAT(lines, HasSubstr("&lt;a&gt;"));

@@ -238,6 +238,61 @@ std::string SvgLines(const std::vector<PlotLine>& lines, const std::string& x_la
   return out + "</svg>\n";
 }
 
+std::string SvgCurves(const std::vector<PlotCurve>& curves, const std::string& x_label) {
+  constexpr double kHeight = 260;
+  std::vector<std::vector<double>> xs;
+  std::vector<std::vector<double>> ys;
+  for (const PlotCurve& curve : curves) {
+    xs.emplace_back();
+    ys.emplace_back();
+    for (const PlotCurve::Point& point : curve.points) {
+      if (!(point.y > 0) || !std::isfinite(point.y)) continue;
+      xs.back().push_back(point.x);
+      ys.back().push_back(point.y);
+    }
+  }
+  const auto [left, right] = Range(xs, false);
+  const auto [smallest, largest] = Range(ys, true);
+  const Axis x{.low = left, .high = right, .from = kLeft + 8, .to = kWidth - kRight - 8};
+  const Axis y{.low = smallest, .high = largest, .from = kHeight - kBottom, .to = kTop + 16, .log = true};
+  std::string out = Open(kHeight, x_label) + YGrid(y);
+  for (const double tick : x.Ticks()) {
+    out += Text(x.At(tick), y.from + 15, "middle", fmt::format("{:.3g}", tick));
+  }
+  double legend = kLeft;
+  for (size_t i = 0; i < curves.size(); ++i) {
+    std::string path;
+    std::string dots;
+    for (const PlotCurve::Point& point : curves[i].points) {
+      if (!(point.y > 0) || !std::isfinite(point.y)) continue;
+      path += fmt::format("{}{:.1f} {:.1f}", path.empty() ? "M" : "L", x.At(point.x), y.At(point.y));
+      dots += fmt::format("<circle class=\"d{}\" cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"{}\"><title>{}</title>"
+                          "</circle>\n",
+                          i, x.At(point.x), y.At(point.y), i == 0 ? 1.5 : 4.0, EscapeHtml(point.title));
+    }
+    if (i == 0) out += fmt::format("<path class=\"s0\" d=\"{}\"/>\n", path);
+    out += dots;
+    out += fmt::format("<circle class=\"d{}\" cx=\"{:.1f}\" cy=\"9\" r=\"4\"/>\n", i, legend + 4);
+    out += Text(legend + 13, 13, "start", curves[i].label, "l");
+    legend += 26 + 6.4 * static_cast<double>(curves[i].label.size());
+  }
+  out += Line(kLeft, y.from, kWidth - kRight, y.from, "axis");
+  out += Text((kLeft + kWidth - kRight) / 2, kHeight - 4, "middle", x_label, "l");
+  return out + "</svg>\n";
+}
+
+std::string StandaloneSvg(const std::string& svg) {
+  constexpr std::string_view kStyle =
+      "<style>svg{background:#fff}.t,.l{font:11px system-ui,sans-serif;fill:#5b6875}.l{font-size:12px}"
+      "line.grid{stroke:#dfe4ea}line.axis{stroke:#5b6875}.s0{fill:none;stroke-width:1.8;stroke:#2458c5}"
+      ".d0{fill:#2458c5}.d1{fill:#d9632a}.d2{fill:#b3261e}</style>";
+  const size_t begin = svg.find("<svg ");
+  const size_t end = svg.find('>', begin);
+  if (begin == std::string::npos || end == std::string::npos) return svg;
+  return fmt::format("<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"880\" {}>\n{}{}",
+                     svg.substr(begin + 5, end - begin - 5), kStyle, svg.substr(end + 1));
+}
+
 std::string SvgHeatMap(const HeatMap& map) {
   size_t columns = 0;
   size_t longest = 0;

@@ -30,6 +30,21 @@ struct PlotLine {
 };
 std::string SvgLines(const std::vector<PlotLine>& lines, const std::string& x_label);
 
+// Points (x, y) with y > 0 over a logarithmic axis, the first curve joined by lines, the others marked.
+struct PlotCurve {
+  struct Point {
+    double x = 0;
+    double y = 0;
+    std::string title;  // tooltip
+  };
+  std::string label;
+  std::vector<Point> points;
+};
+std::string SvgCurves(const std::vector<PlotCurve>& curves, const std::string& x_label);
+
+// A drawing as a file of its own, with the styles that a page would give it.
+std::string StandaloneSvg(const std::string& svg);
+
 // One cell per value, coloured from the smallest to the largest; not finite: empty. With row labels
 // down the side. `log` spaces the colours logarithmically (values > 0).
 struct HeatMap {
