@@ -1,0 +1,402 @@
+// SPDX-License-Identifier: Apache-2.0
+// Runs a model with one unit quantized at a time.
+#include "quantizers/sensitivity.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <optional>
+#include <span>
+#include <unordered_map>
+#include <utility>
+
+#include "base/cpu_features.h"
+#include "base/scratch_file.h"
+#include "io/hf_config.h"
+#include "metrics/comparison.h"
+#include "models/layerwise_model.h"
+#include "quantizers/layer_transform.h"
+#include "quantizers/quantized_source.h"
+#include "quantizers/round_to_nearest.h"
+#include "quantizers/sensitivity_plan.h"
+
+namespace octavo {
+namespace {
+
+constexpr int64_t kWindow = 256;       // tokens of a sample that are used
+constexpr int64_t kPositionStep = 2;   // every how many positions are compared
+
+// The first tokens of the samples, in windows.
+std::vector<std::vector<int32_t>> TakeWindows(const CalibrationData& data, int64_t max_tokens) {
+  std::vector<std::vector<int32_t>> windows;
+  int64_t left = max_tokens;
+  for (const std::vector<int32_t>& sample : data.samples) {
+    const int64_t count = std::min({left, kWindow, std::ssize(sample)});
+    if (left < 2) break;
+    if (count < 2) continue;
+    windows.emplace_back(sample.begin(), sample.begin() + count);
+    left -= count;
+  }
+  return windows;
+}
+
+double MeanRelativeError(const std::vector<float>& a, const std::vector<float>& b, size_t size) {
+  double sum = 0;
+  for (size_t row = 0; row < a.size(); row += size) {
+    double difference = 0;
+    double norm = 0;
+    for (size_t i = row; i < row + size; ++i) {
+      const double d = static_cast<double>(a[i]) - static_cast<double>(b[i]);
+      difference += d * d;
+      norm += static_cast<double>(b[i]) * static_cast<double>(b[i]);
+    }
+    sum += norm > 0 ? difference / norm : 0;
+  }
+  return sum * static_cast<double>(size) / static_cast<double>(a.size());
+}
+
+}  // namespace
+
+double Sensitivity::weights() const {
+  double sum = 0;
+  for (const SensitivityUnit& unit : units) sum += unit.weights;
+  return sum;
+}
+
+class SensitivityMeter::Impl {
+ public:
+  Impl(const SensitivityOptions& options, ThreadPool& pool)
+      : options_(options), pool_(pool), windows_(TakeWindows(*options.data, options.max_tokens)) {}
+
+  Status Open() {
+    if (windows_.empty()) return InvalidArgument("the calibration data has no sample of two tokens");
+    OCTAVO_ASSIGN_OR_RETURN(checkpoint_, Checkpoint::Open(options_.model));
+    OCTAVO_ASSIGN_OR_RETURN(const Json json, NormalizeConfig(checkpoint_->config()));
+    OCTAVO_ASSIGN_OR_RETURN(arch_, FindArch(json));
+    OCTAVO_ASSIGN_OR_RETURN(const ModelConfig config, arch_->parse_config(json));
+    OCTAVO_ASSIGN_OR_RETURN(plan_, SensitivityPlan::Create(options_, *checkpoint_, *arch_, config));
+    plan_.FillIn(sensitivity_);
+    OCTAVO_ASSIGN_OR_RETURN(LinearLoader linears, LinearLoader::Create(*checkpoint_));
+    linears_.emplace(std::move(linears));
+    overrides_.open = [this](const std::string& module) { return OpenWeight(module); };
+    OCTAVO_ASSIGN_OR_RETURN(isa_, ActiveIsa());
+    LoadOptions load;
+    load.max_model_len = kWindow;
+    load.overrides = &overrides_;
+    OCTAVO_ASSIGN_OR_RETURN(LayerwiseModel model, LayerwiseModel::Open(checkpoint_, load, KvDType::kBf16,
+                                                                       isa_, pool_));
+    model_.emplace(std::move(model));
+    hidden_size_ = static_cast<size_t>(config.hidden_size);
+    for (const auto& window : windows_) num_tokens_ += window.size();
+    MakeFingerprint();
+    return Status::Ok();
+  }
+
+  Result<Sensitivity> Measure(const std::function<void(uint64_t, uint64_t)>& progress) {
+    progress_ = &progress;
+    CountWork();
+    OCTAVO_ASSIGN_OR_RETURN(scratch_, ScratchFile::Create());
+    OCTAVO_RETURN_IF_ERROR(Embed(reference_));
+    for (int64_t layer = 0; layer < model_->config().num_layers; ++layer) {
+      OCTAVO_RETURN_IF_ERROR(MeasureLayer(layer));
+    }
+    OCTAVO_RETURN_IF_ERROR(MeasureProbes());
+    OCTAVO_RETURN_IF_ERROR(ScaleRest());
+    scratch_ = ScratchFile();
+    progress_ = nullptr;
+    return sensitivity_;
+  }
+
+  Result<double> MeasureMix(const std::vector<int>& choice) {
+    replaced_.clear();
+    for (size_t i = 0; i < sensitivity_.units.size(); ++i) {
+      for (const std::string& module : sensitivity_.units[i].modules) replaced_[module] = choice[i];
+    }
+    std::vector<float> mix;
+    OCTAVO_RETURN_IF_ERROR(RunWhole(mix));
+    replaced_.clear();
+    if (reference_.empty()) OCTAVO_RETURN_IF_ERROR(RunWhole(reference_));
+    OCTAVO_RETURN_IF_ERROR(model_->LoadHead());
+    double sum = 0;
+    int64_t count = 0;
+    std::vector<float> a;
+    std::vector<float> b;
+    for (const std::vector<size_t>& rows : Chunks()) {
+      OCTAVO_RETURN_IF_ERROR(LogitsOf(reference_.data(), rows, a));
+      OCTAVO_RETURN_IF_ERROR(LogitsOf(mix.data(), rows, b));
+      OCTAVO_RETURN_IF_ERROR(AddDivergence(a, b, rows.size(), sum));
+      count += std::ssize(rows);
+    }
+    return sum / static_cast<double>(count);
+  }
+
+  const std::string& fingerprint() const { return sensitivity_.fingerprint; }
+
+ private:
+  // A disturbed residual stream; its place in the scratch file is its index.
+  struct Probe {
+    size_t unit = 0;
+    size_t candidate = 0;
+  };
+
+  void MakeFingerprint() {
+    Json json = {{"model", checkpoint_->path()},
+                 {"tokens", HashOf(windows_)},
+                 {"candidates", sensitivity_.candidates},
+                 {"group_sizes", sensitivity_.group_sizes},
+                 {"isa", static_cast<int>(isa_)},
+                 {"units", Json::array()}};
+    for (const SensitivityUnit& unit : sensitivity_.units) json["units"].push_back(unit.name);
+    sensitivity_.fingerprint = DumpJson(json);
+    sensitivity_.num_tokens = static_cast<int64_t>(num_tokens_);
+    sensitivity_.source = options_.data->source;
+  }
+
+  // The weight of a module for the layer being loaded: original, or rounded as `replaced_` says.
+  Result<std::unique_ptr<WeightSource>> OpenWeight(const std::string& module) {
+    const auto it = replaced_.find(module);
+    const PlannedTensor* planned =
+        it == replaced_.end() ? nullptr : plan_.Find(static_cast<size_t>(it->second), module);
+    if (planned == nullptr) return OpenOriginal(*linears_, *checkpoint_, module);
+    const TargetModule& target = *planned->module;
+    const Scheme& scheme = *planned->recipe->scheme;
+    std::vector<float> x(static_cast<size_t>(target.n * target.k));
+    OCTAVO_RETURN_IF_ERROR(
+        ReadOriginalRows(*checkpoint_, *planned->source, 0, target.n, x.data()));
+    auto rows = std::make_shared<QuantizedRows>();
+    OCTAVO_RETURN_IF_ERROR(RoundToNearest(scheme, target, x.data(), 0, target.n, pool_, *rows));
+    return MakeQuantizedSource(scheme, target, std::move(rows));
+  }
+
+  void CountWork() {
+    const auto layers = static_cast<uint64_t>(model_->config().num_layers);
+    total_ = layers;
+    uint64_t probes = 0;
+    for (const SensitivityUnit& unit : sensitivity_.units) {
+      for (size_t i = 0; i < plan_.size(); ++i) {
+        if (plan_.dense(i)) continue;
+        ++total_;
+        if (!plan_.IsMeasured(unit, i)) continue;
+        total_ += layers - static_cast<uint64_t>(unit.layer) - 1;
+        ++probes;
+      }
+    }
+    total_ += probes * Chunks().size();
+    done_ = 0;
+  }
+
+  Status Step(uint64_t work) {
+    if (options_.cancel != nullptr && options_.cancel->load()) return Cancelled("interrupted");
+    done_ += work;
+    if (progress_ != nullptr && *progress_) (*progress_)(done_, std::max(done_, total_));
+    return Status::Ok();
+  }
+
+  Status Embed(std::vector<float>& hidden) {
+    hidden.resize(num_tokens_ * hidden_size_);
+    float* at = hidden.data();
+    for (const std::vector<int32_t>& window : windows_) {
+      OCTAVO_RETURN_IF_ERROR(model_->Embed(window, at));
+      at += window.size() * hidden_size_;
+    }
+    return Status::Ok();
+  }
+
+  // All windows through the loaded layer, in place.
+  Status RunLayer(std::vector<float>& hidden) {
+    float* at = hidden.data();
+    for (const std::vector<int32_t>& window : windows_) {
+      OCTAVO_RETURN_IF_ERROR(model_->RunLayer(at, std::ssize(window), nullptr));
+      at += window.size() * hidden_size_;
+    }
+    return Status::Ok();
+  }
+
+  Status RunWhole(std::vector<float>& hidden) {
+    OCTAVO_RETURN_IF_ERROR(Embed(hidden));
+    for (int64_t layer = 0; layer < model_->config().num_layers; ++layer) {
+      OCTAVO_RETURN_IF_ERROR(model_->LoadLayer(layer));
+      OCTAVO_RETURN_IF_ERROR(RunLayer(hidden));
+      OCTAVO_RETURN_IF_ERROR(Step(0));
+    }
+    return Status::Ok();
+  }
+
+  uint64_t ProbeBytes() const { return num_tokens_ * hidden_size_ * sizeof(float); }
+  Status WriteProbe(size_t probe, const std::vector<float>& hidden) {
+    return scratch_.Write(probe * ProbeBytes(), hidden.data(), ProbeBytes());
+  }
+  Status ReadProbe(size_t probe, std::vector<float>& hidden) const {
+    hidden.resize(num_tokens_ * hidden_size_);
+    return scratch_.Read(probe * ProbeBytes(), ProbeBytes(), hidden.data());
+  }
+
+  // Takes the original and all probes of earlier layers through a layer, and makes its own probes.
+  Status MeasureLayer(int64_t layer) {
+    const std::vector<float> before = reference_;
+    std::vector<float> hidden;
+    OCTAVO_RETURN_IF_ERROR(model_->LoadLayer(layer));
+    OCTAVO_RETURN_IF_ERROR(RunLayer(reference_));
+    OCTAVO_RETURN_IF_ERROR(Step(1));
+    for (size_t probe = 0; probe < probes_.size(); ++probe) {
+      OCTAVO_RETURN_IF_ERROR(ReadProbe(probe, hidden));
+      OCTAVO_RETURN_IF_ERROR(RunLayer(hidden));
+      OCTAVO_RETURN_IF_ERROR(WriteProbe(probe, hidden));
+      OCTAVO_RETURN_IF_ERROR(Step(1));
+    }
+    for (size_t i = 0; i < sensitivity_.units.size(); ++i) {
+      if (sensitivity_.units[i].layer != layer) continue;
+      OCTAVO_RETURN_IF_ERROR(MeasureUnit(i, before));
+    }
+    return Status::Ok();
+  }
+
+  Status MeasureUnit(size_t index, const std::vector<float>& before) {
+    SensitivityUnit& unit = sensitivity_.units[index];
+    for (size_t candidate = 0; candidate < plan_.size(); ++candidate) {
+      if (plan_.dense(candidate)) continue;
+      replaced_.clear();
+      for (const std::string& module : unit.modules) replaced_[module] = static_cast<int>(candidate);
+      OCTAVO_RETURN_IF_ERROR(model_->LoadLayer(unit.layer));
+      replaced_.clear();
+      std::vector<float> hidden = before;
+      OCTAVO_RETURN_IF_ERROR(RunLayer(hidden));
+      unit.error[candidate] = MeanRelativeError(hidden, reference_, hidden_size_);
+      if (!std::isfinite(unit.error[candidate])) {
+        return DataLoss(fmt::format("{} in {}: the layer's output is not finite", unit.name,
+                                    sensitivity_.candidates[candidate]));
+      }
+      if (plan_.IsMeasured(unit, candidate)) {
+        OCTAVO_RETURN_IF_ERROR(WriteProbe(probes_.size(), hidden));
+        probes_.push_back({index, candidate});
+      }
+      OCTAVO_RETURN_IF_ERROR(Step(1));
+    }
+    return Status::Ok();
+  }
+
+  // Rows of the residual stream whose predictions are compared, in pieces that Logits takes.
+  std::vector<std::vector<size_t>> Chunks() const {
+    std::vector<std::vector<size_t>> chunks(1);
+    size_t row = 0;
+    for (const std::vector<int32_t>& window : windows_) {
+      for (size_t i = kPositionStep - 1; i < window.size(); i += kPositionStep) {
+        if (std::ssize(chunks.back()) == LayerwiseModel::kMaxLogitRows) chunks.emplace_back();
+        chunks.back().push_back(row + i);
+      }
+      row += window.size();
+    }
+    return chunks;
+  }
+
+  // Logits [rows.size(), vocab_size] of some rows of a residual stream.
+  Status LogitsOf(const float* hidden, const std::vector<size_t>& rows, std::vector<float>& logits) {
+    std::vector<float> x;
+    for (const size_t row : rows) {
+      x.insert(x.end(), hidden + row * hidden_size_, hidden + (row + 1) * hidden_size_);
+    }
+    logits.resize(rows.size() * static_cast<size_t>(model_->config().vocab_size));
+    return model_->Logits(x.data(), std::ssize(rows), logits.data());
+  }
+
+  Status AddDivergence(const std::vector<float>& reference, const std::vector<float>& other,
+                       size_t count, double& sum) {
+    const size_t vocab_size = reference.size() / count;
+    std::vector<double> kl(count);
+    pool_.ParallelFor(static_cast<int64_t>(count), 1, [&](int64_t begin, int64_t end, int) {
+      for (auto row = static_cast<size_t>(begin); row < static_cast<size_t>(end); ++row) {
+        kl[row] = CompareLogits(std::span(reference).subspan(row * vocab_size, vocab_size),
+                                std::span(other).subspan(row * vocab_size, vocab_size), 0)
+                      .kl;
+      }
+    });
+    for (const double value : kl) sum += value;
+    if (std::isfinite(sum)) return Status::Ok();
+    return DataLoss(fmt::format("{}: predictions are not finite", checkpoint_->path()));
+  }
+
+  Status MeasureProbes() {
+    OCTAVO_RETURN_IF_ERROR(model_->LoadHead());
+    std::vector<double> sums(probes_.size());
+    std::vector<float> reference;
+    std::vector<float> logits;
+    std::vector<float> hidden;
+    int64_t positions = 0;
+    for (const std::vector<size_t>& rows : Chunks()) {
+      OCTAVO_RETURN_IF_ERROR(LogitsOf(reference_.data(), rows, reference));
+      positions += std::ssize(rows);
+      for (size_t probe = 0; probe < probes_.size(); ++probe) {
+        OCTAVO_RETURN_IF_ERROR(ReadProbe(probe, hidden));
+        OCTAVO_RETURN_IF_ERROR(LogitsOf(hidden.data(), rows, logits));
+        OCTAVO_RETURN_IF_ERROR(AddDivergence(reference, logits, rows.size(), sums[probe]));
+        OCTAVO_RETURN_IF_ERROR(Step(1));
+      }
+    }
+    for (size_t probe = 0; probe < probes_.size(); ++probe) {
+      sensitivity_.units[probes_[probe].unit].kl[probes_[probe].candidate] =
+          sums[probe] / static_cast<double>(positions);
+    }
+    return Status::Ok();
+  }
+
+  // Fills in the candidates that were not measured, from the measured one of most bits.
+  Status ScaleRest() {
+    for (SensitivityUnit& unit : sensitivity_.units) {
+      std::optional<size_t> base;
+      for (size_t i = 0; i < plan_.size(); ++i) {
+        if (plan_.IsMeasured(unit, i) && (!base || unit.bits[i] > unit.bits[*base])) base = i;
+      }
+      for (size_t i = 0; i < plan_.size(); ++i) {
+        if (plan_.dense(i) || plan_.IsMeasured(unit, i)) continue;
+        unit.kl[i] = unit.error[*base] > 0 ? unit.kl[*base] * unit.error[i] / unit.error[*base] : 0;
+      }
+    }
+    return Status::Ok();
+  }
+
+  const SensitivityOptions options_;
+  ThreadPool& pool_;
+  const std::vector<std::vector<int32_t>> windows_;
+  std::shared_ptr<const Checkpoint> checkpoint_;
+  const ModelArch* arch_ = nullptr;
+  IsaLevel isa_ = IsaLevel::kReference;
+  SensitivityPlan plan_;
+  std::optional<LinearLoader> linears_;
+  WeightOverrides overrides_;
+  std::unordered_map<std::string, int> replaced_;  // module -> candidate, of the layer being loaded
+  std::optional<LayerwiseModel> model_;
+  size_t hidden_size_ = 0;
+  size_t num_tokens_ = 0;
+  Sensitivity sensitivity_;
+  std::vector<float> reference_;  // [num_tokens, hidden_size], the original's residual stream
+  ScratchFile scratch_;
+  std::vector<Probe> probes_;
+  const std::function<void(uint64_t, uint64_t)>* progress_ = nullptr;
+  uint64_t done_ = 0;
+  uint64_t total_ = 0;
+};
+
+SensitivityMeter::SensitivityMeter(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+SensitivityMeter::SensitivityMeter(SensitivityMeter&&) noexcept = default;
+SensitivityMeter::~SensitivityMeter() = default;
+
+Result<SensitivityMeter> SensitivityMeter::Create(const SensitivityOptions& options,
+                                                  ThreadPool& pool) {
+  auto impl = std::make_unique<Impl>(options, pool);
+  OCTAVO_RETURN_IF_ERROR(impl->Open());
+  return SensitivityMeter(std::move(impl));
+}
+
+Result<Sensitivity> SensitivityMeter::Measure(
+    const std::function<void(uint64_t, uint64_t)>& progress) {
+  return impl_->Measure(progress);
+}
+
+Result<double> SensitivityMeter::MeasureMix(const std::vector<int>& choice) {
+  return impl_->MeasureMix(choice);
+}
+
+const std::string& SensitivityMeter::fingerprint() const { return impl_->fingerprint(); }
+
+}  // namespace octavo
