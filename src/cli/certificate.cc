@@ -29,7 +29,8 @@ void AddCertificateOptions(CLI::App& app, CertificateOptions& options) {
       ->check(CLI::PositiveNumber)
       ->group(group);
   app.add_option("--max-kld", options.limits.max_kld,
-                 "Write nothing and fail when the mean KL divergence exceeds this many nats")
+                 "Write nothing and fail when the mean KL divergence exceeds this many nats; with --scheme "
+                 "auto also what the choice aims at")
       ->check(CLI::PositiveNumber)
       ->group(group);
   app.add_option("--max-ppl-increase", options.limits.max_perplexity_percent,

@@ -9,6 +9,7 @@
 #include <string>
 #include <utility>
 
+#include "cli/auto_scheme.h"
 #include "cli/calibration_options.h"
 #include "cli/certificate.h"
 #include "cli/command.h"
@@ -25,6 +26,7 @@ namespace {
 
 struct QuantizeCommandOptions {
   QuantizeOptions quantize;
+  AutoSchemeOptions automatic;
   std::string recipe;  // file
   CalibrationCommandOptions calibration;
   CertificateOptions certificate;
@@ -102,19 +104,33 @@ void PrintSummary(const QuantizeCommandOptions& options, const QuantizeResult& r
              FormatBytes(result.output_bytes), FormatDuration(result.seconds));
 }
 
-// Runs the certificate as the checkpoint's approval.
-Status AttachCertificate(QuantizeCommandOptions& options, std::optional<Certificate>& certificate) {
-  if (!options.certificate.active()) return Status::Ok();
-  OCTAVO_ASSIGN_OR_RETURN(certificate, Certificate::Prepare(options.certificate, options.quantize));
-  options.quantize.approve = [&](const std::string& folder, const QuantizeResult& result) {
-    return certificate->Measure(folder, result, CertifiedRecipe(options.quantize, result));
+// What is measured before and after quantizing.
+struct Measurements {
+  std::optional<AutoScheme> automatic;
+  std::optional<Certificate> certificate;
+};
+
+// The reports are written, and the certificate measured, as the checkpoint's approval.
+void AttachMeasurements(QuantizeCommandOptions& options, Measurements& measurements) {
+  if (!measurements.automatic && !measurements.certificate) return;
+  options.quantize.approve = [&](const std::string& folder,
+                                 const QuantizeResult& result) -> Result<bool> {
+    if (measurements.automatic) {
+      OCTAVO_RETURN_IF_ERROR(WriteAutoScheme(*measurements.automatic, folder));
+    }
+    if (!measurements.certificate) return true;
+    return measurements.certificate->Measure(folder, result, CertifiedRecipe(options.quantize, result));
   };
-  return Status::Ok();
 }
 
+// Says where schemes come from: one of --scheme, --recipe and a bit budget.
 Status ReadRecipe(QuantizeCommandOptions& options) {
-  if (options.recipe.empty() == options.quantize.scheme.empty()) {
-    return UsageError("want one of --scheme and --recipe");
+  std::string& scheme = options.quantize.scheme;
+  const bool budget = options.automatic.bits_per_weight > 0;
+  if (budget && scheme.empty() && options.recipe.empty()) scheme = kAutoScheme;
+  if (options.recipe.empty() == scheme.empty()) return UsageError("want one of --scheme and --recipe");
+  if (budget && scheme != kAutoScheme) {
+    return UsageError("--bits-per-weight chooses schemes itself: want --scheme auto");
   }
   if (options.recipe.empty()) return Status::Ok();
   OCTAVO_ASSIGN_OR_RETURN(QuantizeRecipe recipe, LoadRecipe(options.recipe));
@@ -135,58 +151,72 @@ void AddRecipeOption(CLI::App& app, QuantizeCommandOptions& options) {
   }
 }
 
+Result<QuantizeResult> QuantizeWithBar(const QuantizeOptions& options) {
+  ProgressBar bar({.label = "quantize",
+                   .unit = NeedsCalibration(options) ? ProgressBar::Unit::kItems
+                                                     : ProgressBar::Unit::kBytes,
+                   .item_name = "GFLOP"});
+  return QuantizeCheckpoint(
+      options, [&bar](uint64_t done, uint64_t total) { bar.Update(done, total); });
+}
+
+Status ReportResult(const QuantizeCommandOptions& options, const QuantizeResult& result,
+                    const Measurements& measurements) {
+  PrintSummary(options, result);
+  Json json = ToJson(options, result);
+  if (measurements.automatic) json["choice"] = measurements.automatic->report["choice"];
+  if (measurements.certificate) {
+    const Json& report = measurements.certificate->report();
+    if (!JsonOnStdout(options.json)) {
+      OCTAVO_RETURN_IF_ERROR(WriteStandardOutput(RenderSummary(report)));
+    }
+    json["quality"] = {{"divergence", report["divergence"]}, {"perplexity", report["perplexity"]}};
+  }
+  return WriteJsonReport(options.json, json);
+}
+
 Status RunQuantize(QuantizeCommandOptions& options) {
   if (!options.dry_run && options.quantize.output.empty()) {
     return UsageError("--output is required without --dry-run");
   }
   OCTAVO_RETURN_IF_ERROR(ReadRecipe(options));
   OCTAVO_ASSIGN_OR_RETURN(options.quantize.model, ResolveModel(options.quantize.model));
-  if (options.dry_run) {
-    return DryRunQuantize(options.quantize, options.json);
-  }
   const InterruptScope interrupt;
   options.quantize.cancel = &interrupt.flag();
-  std::optional<Certificate> certificate;
-  OCTAVO_RETURN_IF_ERROR(AttachCertificate(options, certificate));
-  if (NeedsCalibration(options.quantize)) {
+  Measurements measurements;
+  if (!options.dry_run && options.certificate.active()) {  // what is wrong with it shows at once
+    OCTAVO_ASSIGN_OR_RETURN(measurements.certificate,
+                            Certificate::Prepare(options.certificate, options.quantize));
+  }
+  const bool automatic = options.quantize.scheme == kAutoScheme;
+  if (automatic || (!options.dry_run && NeedsCalibration(options.quantize))) {
     OCTAVO_RETURN_IF_ERROR(LoadCalibration(options.calibration, options.quantize));
   }
-  Result<QuantizeResult> result = [&options] {
-    ProgressBar bar({.label = "quantize",
-                     .unit = NeedsCalibration(options.quantize) ? ProgressBar::Unit::kItems
-                                                 : ProgressBar::Unit::kBytes,
-                     .item_name = "GFLOP"});
-    return QuantizeCheckpoint(options.quantize, [&bar](uint64_t done, uint64_t total) {
-      bar.Update(done, total);
-    });
-  }();
-  if (!result.ok()) {
-    if (result.status().code() == StatusCode::kCancelled) {
-      fmt::print(stderr, "{}.partial is kept: the same command with --resume continues\n",
-                 options.quantize.output);
-    }
-    if (certificate && !certificate->refusal().empty()) {
-      return FailedPrecondition(certificate->refusal());
-    }
-    return std::move(result).status();
+  if (automatic) {
+    OCTAVO_ASSIGN_OR_RETURN(measurements.automatic,
+                            ChooseAutoScheme(options.automatic, options.certificate.limits.max_kld,
+                                             options.quantize));
   }
-  PrintSummary(options, *result);
-  Json json = ToJson(options, *result);
-  if (certificate) {
-    if (!JsonOnStdout(options.json)) {
-      OCTAVO_RETURN_IF_ERROR(WriteStandardOutput(RenderSummary(certificate->report())));
-    }
-    json["quality"] = {{"divergence", certificate->report()["divergence"]},
-                       {"perplexity", certificate->report()["perplexity"]}};
+  if (options.dry_run) return DryRunQuantize(options.quantize, options.json);
+  AttachMeasurements(options, measurements);
+  const Result<QuantizeResult> result = QuantizeWithBar(options.quantize);
+  if (result.ok()) return ReportResult(options, *result, measurements);
+  if (result.status().code() == StatusCode::kCancelled) {
+    fmt::print(stderr, "{}.partial is kept: the same command with --resume continues\n",
+               options.quantize.output);
   }
-  return WriteJsonReport(options.json, json);
+  if (measurements.certificate && !measurements.certificate->refusal().empty()) {
+    return FailedPrecondition(measurements.certificate->refusal());
+  }
+  return result.status();
 }
 
 CommandAction Configure(CLI::App& app) {
   auto options = std::make_shared<QuantizeCommandOptions>();
   QuantizeOptions& quantize = options->quantize;
   app.add_option("MODEL", quantize.model, "Hugging Face folder, GGUF file or hub name ORG/NAME")->required();
-  app.add_option("--scheme", quantize.scheme, "One of " + WritableSchemeNames());
+  app.add_option("--scheme", quantize.scheme,
+                 "One of " + WritableSchemeNames() + "; auto: one for each layer, by --bits-per-weight or --max-kld");
   app.add_option("-o,--output", quantize.output, "Folder to create");
   app.add_flag("--dry-run", options->dry_run,
                "Print size, memory and time of the result, and the size in other schemes; write nothing");
@@ -205,6 +235,7 @@ CommandAction Configure(CLI::App& app) {
   app.add_flag("--overwrite", quantize.overwrite, "Replace an existing checkpoint");
   app.add_option("--threads", quantize.threads, "Threads; default: one per CPU")
       ->check(CLI::Range(1, 1024));
+  AddAutoSchemeOptions(app, options->automatic);
   AddCertificateOptions(app, options->certificate);
   AddJsonOption(app, options->json);
   return [options] { return RunQuantize(*options); };
