@@ -61,9 +61,11 @@ struct Amx {
           source(*c.weight, this->layout),
           panel_bytes(static_cast<int64_t>(PanelBytes(*c.weight))),
           first_codes(Source::CodesOffset(*c.weight, this->layout)) {
-      // B tiles of a chunk share L1 with A: at most kChunkSteps, cut evenly, whole groups.
+      // B tiles of a chunk share L1 with A: at most kChunkSteps, cut evenly, whole groups. For 32 rows
+      // they are read only once: all of K is one chunk, and reading memory never waits for sums.
       const int64_t unit = this->groups > 1 ? this->group_steps : 1;
-      const int64_t chunks = DivUp(this->layout.steps, Source::kChunkSteps / unit * unit);
+      const int64_t chunks =
+          c.x.rows <= 32 ? 1 : DivUp(this->layout.steps, Source::kChunkSteps / unit * unit);
       chunk_steps = RoundUp(DivUp(this->layout.steps, chunks), unit);
     }
     const std::byte* Panel(int64_t p) const { return this->call.packed + p * panel_bytes; }
@@ -102,7 +104,8 @@ struct Amx {
     const Context& ctx = block.ctx;
     const int64_t steps = chunk.step_end - chunk.step_begin;
     const int64_t row_blocks = DivUp(block.rows, 32);
-    if (chunk.next != nullptr) {
+    // Few rows wait for memory, which the hardware's own prefetching reads fastest.
+    if (chunk.next != nullptr && block.rows > 16) {
       const int64_t per_block = DivUp(DivUp(chunk.next_bytes, 64), row_blocks);
       p.weights = {chunk.next + m / 32 * per_block * 64, DivUp(per_block, steps)};
     }
@@ -202,7 +205,7 @@ struct Amx {
   template <bool kTwoRowTiles>
   [[gnu::noinline]] static void FewRows(const Context& ctx, const std::byte* panel, int64_t row,
                                         int64_t rows, int64_t n, std::byte* totals) {
-    constexpr int64_t kAhead = 2, kRing = 4, kFetch = 4096;
+    constexpr int64_t kAhead = 2, kRing = 4, kFetch = 12288;
     alignas(64) std::byte ring[kRing][2048];
     alignas(64) std::byte partial[32 * kAmxRowBytes];
     const Source source = ctx.source;
