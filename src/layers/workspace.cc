@@ -59,7 +59,7 @@ Status Workspace::Reserve(Role role, int64_t cols) {
   if (slot.cols >= cols) return Status::Ok();
   OCTAVO_ASSIGN_OR_RETURN(
       slot.buffer,
-      AlignedBuffer::Allocate(static_cast<size_t>(max_tokens_ * cols) * sizeof(float)));
+      HugeBuffer::Allocate(static_cast<size_t>(max_tokens_ * cols) * sizeof(float)));
   slot.cols = cols;
   return Status::Ok();
 }
@@ -67,7 +67,7 @@ Status Workspace::Reserve(Role role, int64_t cols) {
 ArenaMatrix Workspace::Matrix(Role role, int64_t cols) const {
   Slot& slot = slots_[static_cast<size_t>(role)];
   OCTAVO_CHECK(cols <= slot.cols);
-  return {.data = slot.buffer.As<float>(), .row_stride = cols};
+  return {.data = reinterpret_cast<float*>(slot.buffer.data()), .row_stride = cols};
 }
 
 Status Workspace::ReserveThreadScratch(int num_threads, int64_t floats) {

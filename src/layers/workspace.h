@@ -87,7 +87,7 @@ class Workspace {
   int64_t max_tokens_;
   struct Slot {
     int64_t cols = 0;
-    AlignedBuffer buffer;
+    HugeBuffer buffer;  // a product writes hundreds of rows at a time, each in a small page of its own
   };
   mutable std::array<Slot, static_cast<size_t>(Role::kCount)> slots_;
   ActivationSet activations_;
