@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "base/cpu_features.h"
+#include "kernels/activation_outliers.h"
 #include "kernels/activation_rows.h"
 
 namespace octavo {
@@ -85,6 +86,10 @@ ActivationView ActivationView::Slice(int64_t first, int64_t count) const {
   if (row_sums != nullptr) v.row_sums += first;
   if (group_sums != nullptr) v.group_sums += first * sum_groups();
   if (group_sums_f32 != nullptr) v.group_sums_f32 += first * sum_groups();
+  if (outliers != nullptr) {
+    v.outlier_counts += first;
+    v.outliers += first * cols;
+  }
   return v;
 }
 
@@ -93,6 +98,11 @@ Status ActivationBuffer::Reserve(const ActivationSpec& spec, int64_t max_rows, i
   if (max_rows < 0 || cols <= 0 || max_rows > kMax || cols > kMax || spec.sum_group < 0) {
     return InvalidArgument(fmt::format("activation buffer: [{}, {}] with sums over {} columns",
                                        max_rows, cols, spec.sum_group));
+  }
+  const bool splits = spec.outlier_threshold > 0;
+  if (splits && (spec.format != ActivationFormat::kInt8 || cols > kMaxOutlierCols)) {
+    return InvalidArgument(fmt::format("activation buffer: outliers in {} rows of {} columns (want int8 and at "
+                                       "most {})", NameOf(spec.format), cols, kMaxOutlierCols));
   }
   ActivationView v;
   v.spec = spec;
@@ -107,7 +117,11 @@ Status ActivationBuffer::Reserve(const ActivationSpec& spec, int64_t max_rows, i
   const int64_t row_sum_bytes = is_int8 ? RoundUp(max_rows * 4, 64) : 0;
   const int64_t group_sum_bytes = RoundUp(max_rows * v.sum_groups() * 4, 64);
   const int64_t data_bytes = row_bytes * RoundUp(max_rows, ActivationView::kTileRows);
-  const int64_t total = data_bytes + scale_bytes + row_sum_bytes + group_sum_bytes + 64;
+  // Lists for the worst case: memory that no outlier touches never becomes resident.
+  const int64_t count_bytes = splits ? RoundUp(max_rows * 4, 64) : 0;
+  const int64_t outlier_bytes = splits ? max_rows * cols * static_cast<int64_t>(sizeof(OutlierValue)) : 0;
+  const int64_t total = data_bytes + scale_bytes + row_sum_bytes + group_sum_bytes + count_bytes +
+                        outlier_bytes + 64;
   const bool same = memory_.size() > 0 && spec == view_.spec && cols == view_.cols &&
                     max_rows <= max_rows_;
   if (same) {
@@ -127,6 +141,11 @@ Status ActivationBuffer::Reserve(const ActivationSpec& spec, int64_t max_rows, i
   p += row_sum_bytes;
   if (spec.sum_group > 0 && is_int8) v.group_sums = reinterpret_cast<int32_t*>(p);
   if (spec.sum_group > 0 && !is_int8) v.group_sums_f32 = reinterpret_cast<float*>(p);
+  p += group_sum_bytes;
+  if (splits) {
+    v.outlier_counts = reinterpret_cast<int32_t*>(p);
+    v.outliers = reinterpret_cast<OutlierValue*>(p + count_bytes);
+  }
   view_ = v;
   max_rows_ = max_rows;
   clean_rows_ = 0;
@@ -161,6 +180,10 @@ void ActivationBuffer::EncodeRow(int64_t row, const float* x) {
   const ActivationView& v = view_;
   ActivationRow r{};
   r.x = x;
+  if (v.outliers != nullptr) {
+    r.x = SplitOutliers(x, v.cols, v.spec.outlier_threshold, Mutable(v.outliers) + row * v.cols,
+                        Mutable(v.outlier_counts)[row]);
+  }
   r.cols = v.cols;
   const int64_t element_bytes = ElementBytes(v.spec.format);
   const int64_t row_bytes = v.row_stride * element_bytes;

@@ -9,8 +9,11 @@
 //   kInt8  a = max(amax, 2^-100); scale = a / 127; q = rne(x * (127 / a))
 //   kFp8   scale = max(amax / 448, 1 / (448 * 512)); q = E4M3(x * (1 / scale)), |q| <= 448
 //   kFp8Group128  the same per 128 columns, but q = E4M3(x / scale)
-// A row (group) that holds NaN or infinity gets scale = NaN and codes 0, so every product with it is
-// NaN: nothing is hidden, nothing undefined. kF32 and kBf16 pass such values on.
+// With an outlier threshold (LLM.int8(), arXiv:2208.07339, section 3.2) kInt8 leaves values of at least
+// that magnitude out: they count for nothing in amax, get code 0, and come as a list beside the row,
+// rounded to bf16. Chosen per row, never per batch.
+// A row (group) that holds NaN or infinity gets scale = NaN, codes 0 and no outliers, so every product with
+// it is NaN: nothing is hidden, nothing undefined. kF32 and kBf16 pass such values on.
 #pragma once
 
 #include <cstddef>
@@ -45,17 +48,27 @@ struct ActivationSpec {
   ActivationFormat format = ActivationFormat::kF32;
   int sum_group = 0;  // group_sums over this many columns (the last group may be short); 0: none
   bool tiles = false;  // the kernel reads many rows faster in tile order (GemmKernel::reads_tiles)
+  float outlier_threshold = 0;  // kInt8: |x| from here on is an outlier; 0: there are none
 
   bool operator==(const ActivationSpec&) const = default;
 };
 
 // The activation that multiplying by `weight` with activations of `format` takes. Sums follow from the
 // weight's zero points; int8 kernels with group scales need them too, to store codes as unsigned.
-inline ActivationSpec RequiredActivation(const WeightSpec& weight, ActivationFormat format) {
+inline ActivationSpec RequiredActivation(const WeightSpec& weight, ActivationFormat format,
+                                         float outlier_threshold = 0) {
   const bool groups = weight.scales == ScaleLayout::kGroup || weight.scales == ScaleLayout::kTwoLevel;
   const bool sums = groups && (weight.has_min || format == ActivationFormat::kInt8);
-  return {format, sums ? weight.group_size : 0};
+  return {.format = format,
+          .sum_group = sums ? weight.group_size : 0,
+          .outlier_threshold = outlier_threshold};
 }
+
+// A value left out of a row of int8.
+struct OutlierValue {
+  uint16_t column;
+  uint16_t value;  // bf16 bits
+};
 
 // Rows of activations; a view into an ActivationBuffer. Rows are row_stride elements apart. Each row is
 // followed by zeros: at least 64 bytes, and at least up to a multiple of 128 elements, so kernels read
@@ -83,6 +96,10 @@ struct ActivationView {
   // [rows][sum_groups()], other formats: sums of the encoded values in f32. Lane l of 16 adds columns
   // l, l + 16, ... of the group in that order, then lanes fold by halves (l += l + 8, + 4, + 2, + 1).
   const float* group_sums_f32 = nullptr;
+  // With an outlier threshold: [rows], and [rows][cols] of which the first outlier_counts[row] count, in
+  // ascending order of columns.
+  const int32_t* outlier_counts = nullptr;
+  const OutlierValue* outliers = nullptr;
 
   int64_t element_bytes() const { return ElementBytes(spec.format); }
   int64_t sum_groups() const {

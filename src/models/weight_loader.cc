@@ -145,11 +145,14 @@ Result<Linear> WeightLoader::Pack(std::string slot, const std::vector<Source>& s
                                   std::vector<float> bias) {
   std::vector<WeightPart> parts;
   for (const Source& source : sources) {
+    OCTAVO_ASSIGN_OR_RETURN(KeptColumns kept, source->ReadKeptColumns());
     parts.push_back({.spec = source->spec(),
                      .format = FormatFor(*source),
                      .rows = [&source](int64_t begin, int64_t count, WeightRows& rows) {
                        return source->ReadRows(begin, count, rows);
-                     }});
+                     },
+                     .outlier_threshold = source->info().outlier_threshold,
+                     .kept = std::move(kept)});
   }
   OCTAVO_ASSIGN_OR_RETURN(PackedWeight packed, PackedWeight::Pack(parts, isa_, pool_));
   std::vector<LinearPart> reports;

@@ -23,6 +23,10 @@ void DecodeActivationRow(const ActivationView& x, int64_t row, float* out) {
       for (int64_t i = 0; i < x.cols; ++i) {
         out[i] = static_cast<float>(x.Row<int8_t>(row)[i]) * x.scales[row];
       }
+      for (int64_t i = 0; i < (x.outliers == nullptr ? 0 : x.outlier_counts[row]); ++i) {
+        const OutlierValue& outlier = x.outliers[row * x.cols + i];
+        out[outlier.column] = Bf16ToF32(outlier.value);
+      }
       return;
     case ActivationFormat::kFp8:
     case ActivationFormat::kFp8Group128: {

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "kernels/activation.h"
+#include "kernels/gemm/outlier_product.h"
 #include "kernels/weight_spec.h"
 #include "octavo/dtype.h"
 #include "octavo/status.h"
@@ -26,6 +27,7 @@ struct WeightInfo {
   std::string name;            // the tensor as in the checkpoint, "model.layers.0.mlp.down_proj.weight"
   std::string_view scheme;     // "W4A16", "GGUF Q4_K", "dense"
   ActivationFormat activation = ActivationFormat::kBf16;  // what the linear runs with by default
+  float outlier_threshold = 0;  // LLM.int8(): activations from here on are multiplied in 16 bit; 0: none
   uint64_t stored_bytes = 0;   // codes, scales and zero points in the file
   // Dequantized values are rounded to this type: that of the scales, as compressed-tensors computes
   // `codes.to(scale.dtype) * scale`. F32 for dense and GGUF weights, whose values are exact in f32.
@@ -56,6 +58,9 @@ class WeightSource {
   // The same rows as values, [count, k], bit-equal to compressed-tensors' (ggml's, for GGUF)
   // dequantization: see WeightInfo::dequantized.
   virtual Status DequantizeRows(int64_t row_begin, int64_t count, float* out) const;
+
+  // Columns that the checkpoint keeps in 16 bit for outliers to meet; usually none.
+  virtual Result<KeptColumns> ReadKeptColumns() const { return KeptColumns(); }
 
  protected:
   WeightSource() = default;

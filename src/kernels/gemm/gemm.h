@@ -15,6 +15,8 @@
 //     kFp8Group128: scale = token_group_scale * weight_scale (1 if the weight has no group scales).
 //   kInt8 x int codes: exact int32 sums. kTwoLevel: int32 throughout. kGroup with float scales:
 //     acc = fma(float(dot_g), scale_g, acc) per group, mins as above with float(group_sum).
+//   kInt8 with outliers: the int8 sum is over the other values; then out += sum of outlier * weight
+//     (outlier_product.h).
 //   Epilogue, in this order: acc * token_scale * channel_scale, + bias, + residual; factors and terms
 //     that the formats lack are skipped.
 // The AMX level sums bf16 pairs in the order of TDPBF16PS instead (docs/numerics.md); integer results
@@ -71,6 +73,12 @@ struct GemmKernel {
 
   // Whether `run` also takes activations in tile order (and likes them).
   bool reads_tiles = false;
+
+  // Values code * scale (rounded once) of `count` columns of a packed panel, [count][panel_channels]:
+  // what outliers are multiplied with (outlier_product.h). Null in kernels that never take signed
+  // integers with a scale per channel.
+  void (*columns)(const WeightSpec& weight, const std::byte* panel, const uint16_t* columns, int64_t count,
+                  float* out) = nullptr;
 };
 
 // All kernels of this build, in no particular order.

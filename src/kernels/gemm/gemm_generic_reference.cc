@@ -280,6 +280,18 @@ void Run(const GemmCall& call, int64_t panel_begin, int64_t panel_end) {
   if (flush) _mm_setcsr(mode);
 }
 
+void Columns(const WeightSpec& w, const std::byte* panel, const uint16_t* columns, int64_t count, float* out) {
+  const Layout layout(w);
+  const auto* codes = At<int8_t>(panel, layout.codes);
+  const auto* scales = At<float>(panel, layout.scales);
+  for (int64_t i = 0; i < count; ++i) {
+    for (int c = 0; c < kChannels; ++c) {
+      const auto code = static_cast<float>(codes[columns[i] * kChannels + c]);
+      *out++ = layout.groups > 0 ? code * scales[c] : code;
+    }
+  }
+}
+
 }  // namespace
 
 extern const GemmKernel kGemm_gemm_generic_reference;
@@ -291,6 +303,7 @@ const GemmKernel kGemm_gemm_generic_reference = {
     .panel_bytes = PanelBytes,
     .pack = Pack,
     .run = Run,
+    .columns = Columns,
 };
 
 }  // namespace octavo

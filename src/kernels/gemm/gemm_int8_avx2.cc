@@ -207,6 +207,15 @@ void Pack(const WeightSpec& w, const WeightRows& rows, std::byte* panel) {
   }
 }
 
+void Columns(const WeightSpec& w, const std::byte* panel, const uint16_t* columns, int64_t count, float* out) {
+  const auto* codes = reinterpret_cast<const int8_t*>(panel + Kernel::Layout(w).codes);
+  const auto* scales = reinterpret_cast<const float*>(panel);
+  for (int64_t i = 0; i < count; ++i) {
+    const int8_t* pair = codes + columns[i] / 2 * Kernel::kChannels * 2 + columns[i] % 2;
+    for (int c = 0; c < Kernel::kChannels; ++c) *out++ = static_cast<float>(pair[2 * c]) * scales[c];
+  }
+}
+
 }  // namespace
 
 extern const GemmKernel kGemm_gemm_int8_avx2;
@@ -218,6 +227,7 @@ const GemmKernel kGemm_gemm_int8_avx2 = {
     .panel_bytes = Kernel::PanelBytes,
     .pack = Pack,
     .run = Kernel::Run,
+    .columns = Columns,
 };
 
 }  // namespace octavo

@@ -16,6 +16,19 @@ bool Accepts(const WeightSpec& w, ActivationFormat format) {
   return w.scales != ScaleLayout::kGroup || w.bits > 4;
 }
 
+// Without groups a k step has all 16 quads of a tile.
+void Columns(const WeightSpec& w, const std::byte* panel, const uint16_t* columns, int64_t count, float* out) {
+  const AmxLayout layout(w, DotS8::kTileK);
+  for (int64_t i = 0; i < count; ++i) {
+    const int64_t k = columns[i];
+    const std::byte* step = panel + layout.codes + k / layout.tile_k * Source::StepBytes(layout);
+    for (int v = 0; v < 2; ++v, out += 16) {
+      const __m512i codes = _mm512_load_si512(step + (v * layout.tile_k / 4 + k % layout.tile_k / 4) * 64);
+      _mm512_storeu_ps(out, ScaledByte(codes, k, layout.scales.Load(panel + layout.header, 0, v * 16)));
+    }
+  }
+}
+
 }  // namespace
 
 extern const GemmKernel kGemm_gemm_w8a8_amx;
@@ -28,6 +41,7 @@ const GemmKernel kGemm_gemm_w8a8_amx = {
     .pack = Source::Pack,
     .run = Amx<Source>::Run,
     .reads_tiles = true,
+    .columns = Columns,
 };
 
 }  // namespace octavo

@@ -45,6 +45,18 @@ void Pack(const WeightSpec& w, const WeightRows& rows, std::byte* panel) {
   }
 }
 
+void Columns(const WeightSpec&, const std::byte* panel, const uint16_t* columns, int64_t count, float* out) {
+  const __m512i flip = _mm512_set1_epi8(-128);
+  for (int64_t i = 0; i < count; ++i) {
+    const std::byte* quad = panel + Kernel::kHeader + columns[i] / 4 * Kernel::kStepBytes;
+    for (int v = 0; v < Dot::kVectors; ++v, out += 16) {
+      const __m512 scale = _mm512_loadu_ps(reinterpret_cast<const float*>(panel) + v * 16);
+      const __m512i codes = _mm512_xor_si512(_mm512_load_si512(quad + v * 64), flip);
+      _mm512_storeu_ps(out, ScaledByte(codes, columns[i], scale));
+    }
+  }
+}
+
 }  // namespace
 
 extern const GemmKernel kGemm_gemm_w8a8_avx512_vnni;
@@ -56,6 +68,7 @@ const GemmKernel kGemm_gemm_w8a8_avx512_vnni = {
     .panel_bytes = Kernel::PanelBytes,
     .pack = Pack,
     .run = Kernel::Run,
+    .columns = Columns,
 };
 
 }  // namespace octavo

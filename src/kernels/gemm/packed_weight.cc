@@ -6,6 +6,9 @@
 
 #include <algorithm>
 #include <mutex>
+#include <utility>
+
+#include "kernels/activation_outliers.h"
 
 namespace octavo {
 namespace {
@@ -48,6 +51,28 @@ Status PackPanels(const WeightPart& part, const PackedWeight::PartInfo& info, st
   return Status::Ok();
 }
 
+// Whether the part can be split into int8 and outliers as it asks.
+Status CheckOutliers(const WeightPart& part, const GemmKernel& kernel) {
+  const KeptColumns& kept = part.kept;
+  if (part.outlier_threshold == 0 && kept.empty()) return Status::Ok();
+  const WeightSpec& spec = part.spec;
+  const bool channels = spec.scales == ScaleLayout::kChannel || spec.scales == ScaleLayout::kNone;
+  if (part.format != ActivationFormat::kInt8 || !channels || kernel.columns == nullptr ||
+      spec.k > kMaxOutlierCols || !(part.outlier_threshold > 0)) {
+    return Unimplemented(fmt::format("packed weight [{}, {}]: outliers of {} and more with {} activations in {}",
+                                     spec.n, spec.k, part.outlier_threshold, NameOf(part.format), kernel.name));
+  }
+  const bool sorted =
+      std::ranges::adjacent_find(kept.columns, std::ranges::greater_equal()) == kept.columns.end();
+  if (sorted && (kept.empty() || kept.columns.back() < spec.k) &&
+      kept.values.size() == kept.columns.size() * static_cast<size_t>(spec.n)) {
+    return Status::Ok();
+  }
+  return InvalidArgument(fmt::format("packed weight [{}, {}]: {} kept columns with {} values, want ascending "
+                                     "columns of n values each", spec.n, spec.k, kept.columns.size(),
+                                     kept.values.size()));
+}
+
 }  // namespace
 
 Result<PackedWeight> PackedWeight::Pack(const std::vector<WeightPart>& parts, IsaLevel isa,
@@ -55,6 +80,7 @@ Result<PackedWeight> PackedWeight::Pack(const std::vector<WeightPart>& parts, Is
   if (parts.empty()) return InvalidArgument("packed weight: no parts");
   PackedWeight packed;
   packed.k_ = parts.front().spec.k;
+  packed.outlier_ops_ = &OutlierOpsFor(isa);
   size_t bytes = 0;
   for (const WeightPart& part : parts) {
     PartInfo info;
@@ -70,8 +96,10 @@ Result<PackedWeight> PackedWeight::Pack(const std::vector<WeightPart>& parts, Is
       return InvalidArgument(
           fmt::format("packed weight: parts with k {} and {}", packed.k_, part.spec.k));
     }
-    info.activation = RequiredActivation(part.spec, part.format);
+    OCTAVO_RETURN_IF_ERROR(CheckOutliers(part, *info.kernel));
+    info.activation = RequiredActivation(part.spec, part.format, part.outlier_threshold);
     info.activation.tiles = info.kernel->reads_tiles;
+    info.kept = part.kept;
     info.n_begin = packed.n_;
     info.offset = bytes;
     info.panel_bytes = info.kernel->panel_bytes(part.spec);
@@ -138,6 +166,8 @@ void PackedWeight::MultiplyRows(const ActivationView& x, const GemmOutput& y, in
     call.y.out += part.n_begin;
     if (y.bias != nullptr) call.y.bias += part.n_begin;
     part.kernel->run(call, panel_begin, panel_end);
+    if (x.outliers == nullptr) return;
+    AddOutliers(*part.kernel, call, part.kept, *outlier_ops_, panel_begin, panel_end);
   });
 }
 
@@ -161,6 +191,8 @@ void PackedWeight::Multiply(const ActivationView& x, const GemmOutput& y, Thread
 }
 
 bool PackedWeight::CanMultiplyGated() const {
+  const auto splits = [](const PartInfo& part) { return part.activation.outlier_threshold > 0; };
+  if (std::ranges::any_of(parts_, splits)) return false;  // outliers are added to whole rows of results
   return parts_.size() == 2 && parts_[0].kernel == parts_[1].kernel &&
          parts_[0].spec.SameFormat(parts_[1].spec) && parts_[0].spec.n == parts_[1].spec.n &&
          kGatedChannels % parts_[0].kernel->panel_channels == 0;
@@ -207,6 +239,12 @@ void PackedWeight::MultiplyGated(const ActivationView& x, const GatedOutput& y, 
       }
     }
   });
+}
+
+size_t PackedWeight::bytes() const {
+  size_t bytes = memory_.size();
+  for (const PartInfo& part : parts_) bytes += part.kept.values.size() * sizeof part.kept.values[0];
+  return bytes;
 }
 
 std::string PackedWeight::KernelNames() const {

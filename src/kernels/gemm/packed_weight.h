@@ -17,6 +17,7 @@
 #include "base/aligned_buffer.h"
 #include "base/thread_pool.h"
 #include "kernels/gemm/gemm.h"
+#include "kernels/gemm/outlier_product.h"
 
 namespace octavo {
 
@@ -30,6 +31,10 @@ struct WeightPart {
   WeightSpec spec;
   ActivationFormat format = ActivationFormat::kBf16;
   WeightRowSource rows;
+  // LLM.int8(): activations of at least this magnitude are multiplied in 16 bit (kInt8 with scales per
+  // channel only), with `kept` where it has the column. 0: none.
+  float outlier_threshold = 0;
+  KeptColumns kept = {};
 };
 
 // Where gated results go: out[m][j] = combine(gate[m][j], up[m][j]).
@@ -72,7 +77,7 @@ class PackedWeight {
 
   int64_t n() const { return n_; }
   int64_t k() const { return k_; }
-  size_t bytes() const { return memory_.size(); }
+  size_t bytes() const;
 
   struct PartInfo {
     WeightSpec spec;
@@ -82,6 +87,7 @@ class PackedWeight {
     size_t offset = 0;      // of the first panel
     size_t panel_bytes = 0;
     int64_t panels = 0;
+    KeptColumns kept;       // sorted by column
   };
   const std::vector<PartInfo>& parts() const { return parts_; }
 
@@ -100,6 +106,7 @@ class PackedWeight {
   std::vector<PartInfo> parts_;
   std::vector<ActivationSpec> activations_;
   HugeBuffer memory_;
+  const OutlierOps* outlier_ops_ = nullptr;
   int64_t n_ = 0;
   int64_t k_ = 0;
 };
