@@ -100,9 +100,10 @@ Status ActivationBuffer::Reserve(const ActivationSpec& spec, int64_t max_rows, i
                                        max_rows, cols, spec.sum_group));
   }
   const bool splits = spec.outlier_threshold > 0;
-  if (splits && (spec.format != ActivationFormat::kInt8 || cols > kMaxOutlierCols)) {
-    return InvalidArgument(fmt::format("activation buffer: outliers in {} rows of {} columns (want int8 and at "
-                                       "most {})", NameOf(spec.format), cols, kMaxOutlierCols));
+  const bool can_split = spec.format == ActivationFormat::kInt8 || spec.format == ActivationFormat::kF32;
+  if (splits && (!can_split || cols > kMaxOutlierCols)) {
+    return InvalidArgument(fmt::format("activation buffer: outliers in {} rows of {} columns (want int8 or f32 "
+                                       "and at most {})", NameOf(spec.format), cols, kMaxOutlierCols));
   }
   ActivationView v;
   v.spec = spec;

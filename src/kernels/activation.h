@@ -11,7 +11,7 @@
 //   kFp8Group128  the same per 128 columns, but q = E4M3(x / scale)
 // With an outlier threshold (LLM.int8(), arXiv:2208.07339, section 3.2) kInt8 leaves values of at least
 // that magnitude out: they count for nothing in amax, get code 0, and come as a list beside the row,
-// rounded to bf16. Chosen per row, never per batch.
+// rounded to bf16. Chosen per row, never per batch. (kF32 does the same for studies: 0 in the row.)
 // A row (group) that holds NaN or infinity gets scale = NaN, codes 0 and no outliers, so every product with
 // it is NaN: nothing is hidden, nothing undefined. kF32 and kBf16 pass such values on.
 #pragma once
@@ -48,7 +48,7 @@ struct ActivationSpec {
   ActivationFormat format = ActivationFormat::kF32;
   int sum_group = 0;  // group_sums over this many columns (the last group may be short); 0: none
   bool tiles = false;  // the kernel reads many rows faster in tile order (GemmKernel::reads_tiles)
-  float outlier_threshold = 0;  // kInt8: |x| from here on is an outlier; 0: there are none
+  float outlier_threshold = 0;  // kInt8, kF32: |x| from here on is an outlier; 0: there are none
 
   bool operator==(const ActivationSpec&) const = default;
 };
@@ -64,7 +64,7 @@ inline ActivationSpec RequiredActivation(const WeightSpec& weight, ActivationFor
           .outlier_threshold = outlier_threshold};
 }
 
-// A value left out of a row of int8.
+// A value left out of a row.
 struct OutlierValue {
   uint16_t column;
   uint16_t value;  // bf16 bits

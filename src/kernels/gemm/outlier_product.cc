@@ -15,7 +15,7 @@ namespace {
 
 constexpr int64_t kRowBlock = 32;
 constexpr int64_t kMaxSlots = 128;    // columns decoded at a time
-constexpr int kMaxChannels = 64;      // of a panel
+constexpr int kMaxChannels = kMaxOutlierChannels;
 
 // The columns of a block of rows, as a bitmap in which ranks are counted.
 class ColumnSet {
@@ -153,8 +153,10 @@ struct Product {
     alignas(64) float values[kMaxSlots * kMaxChannels];
     const int channels = kernel.panel_channels;
     const auto columns = block.columns();
-    kernel.columns(*call.weight, call.packed + panel * static_cast<int64_t>(kernel.panel_bytes(*call.weight)),
-                   columns.data(), std::ssize(columns), values);
+    if (kernel.columns != nullptr && call.x.spec.format == ActivationFormat::kInt8) {
+      const auto panel_bytes = static_cast<int64_t>(kernel.panel_bytes(*call.weight));
+      kernel.columns(*call.weight, call.packed + panel * panel_bytes, columns.data(), std::ssize(columns), values);
+    }
     PlaceKept(kept, columns, call.weight->n, panel * channels, channels, values);
     for (int64_t m = 0; m < rows; ++m) {
       const auto terms = block.Terms(m);

@@ -17,6 +17,8 @@
 
 namespace octavo {
 
+inline constexpr int kMaxOutlierChannels = 64;  // of a panel
+
 // Columns of a weight in 16 bit, beside its integers.
 struct KeptColumns {
   std::vector<uint16_t> columns;  // ascending
@@ -44,7 +46,7 @@ extern const OutlierOps kOutlierOps_avx512;
 const OutlierOps& OutlierOpsFor(IsaLevel isa);
 
 // Adds the outliers of call.x for the channels of the panels [panel_begin, panel_end), after
-// kernel.run has stored the int8 part. Needs kernel.columns, unless no row has an outlier.
+// kernel.run has stored the rest. Needs kernel.columns, unless `kept` has every column of an outlier.
 void AddOutliers(const GemmKernel& kernel, const GemmCall& call, const KeptColumns& kept,
                  const OutlierOps& ops, int64_t panel_begin, int64_t panel_end);
 

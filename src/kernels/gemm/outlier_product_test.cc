@@ -82,6 +82,7 @@ Result<PackedWeight> Pack(const WeightSpec& spec, const WeightRows& rows, const 
 ActivationBuffer Encode(const PackedWeight& weight, const float* x, int64_t rows) {
   ActivationBuffer buffer;
   EXPECT_TRUE(buffer.Reserve(weight.activations()[0], rows, weight.k()).ok());
+  buffer.SetRows(rows, /*tiles=*/true);
   for (int64_t m = 0; m < rows; ++m) buffer.EncodeRow(m, x + m * weight.k());
   return buffer;
 }
@@ -237,8 +238,8 @@ TEST(OutlierProductTest, RefusesWhatItCannotSplit) {
   const KeptColumns beyond{.columns = {64}, .values = std::vector<uint16_t>(16)};
   EXPECT_FALSE(Pack(Spec(16, 64), channel, beyond, kThreshold, *ActiveIsa(), pool).ok());
   ActivationBuffer buffer;
-  EXPECT_FALSE(buffer.Reserve({ActivationFormat::kBf16, 0, kThreshold}, 1, 64).ok());
-  EXPECT_FALSE(buffer.Reserve({ActivationFormat::kInt8, 0, kThreshold}, 1, 70000).ok());
+  EXPECT_FALSE(buffer.Reserve({.format = ActivationFormat::kBf16, .outlier_threshold = kThreshold}, 1, 64).ok());
+  EXPECT_FALSE(buffer.Reserve({.format = ActivationFormat::kInt8, .outlier_threshold = kThreshold}, 1, 70000).ok());
 }
 
 }  // namespace

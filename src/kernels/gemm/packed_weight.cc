@@ -57,8 +57,10 @@ Status CheckOutliers(const WeightPart& part, const GemmKernel& kernel) {
   if (part.outlier_threshold == 0 && kept.empty()) return Status::Ok();
   const WeightSpec& spec = part.spec;
   const bool channels = spec.scales == ScaleLayout::kChannel || spec.scales == ScaleLayout::kNone;
-  if (part.format != ActivationFormat::kInt8 || !channels || kernel.columns == nullptr ||
-      spec.k > kMaxOutlierCols || !(part.outlier_threshold > 0)) {
+  const bool int8 = part.format == ActivationFormat::kInt8 && kernel.columns != nullptr;
+  const bool all_kept = part.format == ActivationFormat::kF32 && std::ssize(kept.columns) == spec.k;
+  if (!(int8 || all_kept) || !channels || spec.k > kMaxOutlierCols || !(part.outlier_threshold > 0) ||
+      kernel.panel_channels > kMaxOutlierChannels || kernel.panel_channels % 16 != 0) {
     return Unimplemented(fmt::format("packed weight [{}, {}]: outliers of {} and more with {} activations in {}",
                                      spec.n, spec.k, part.outlier_threshold, NameOf(part.format), kernel.name));
   }

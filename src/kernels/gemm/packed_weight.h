@@ -32,7 +32,7 @@ struct WeightPart {
   ActivationFormat format = ActivationFormat::kBf16;
   WeightRowSource rows;
   // LLM.int8(): activations of at least this magnitude are multiplied in 16 bit (kInt8 with scales per
-  // channel only), with `kept` where it has the column. 0: none.
+  // channel), with `kept` where it has the column; kF32 needs all columns there. 0: none.
   float outlier_threshold = 0;
   KeptColumns kept = {};
 };
