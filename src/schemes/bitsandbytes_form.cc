@@ -47,8 +47,8 @@ constexpr std::array<float, 16> kFp4 = {
 class BnbInt8Source final : public WeightSource {
  public:
   BnbInt8Source(const StoredModule& module, const StoredTensor& weight, std::vector<float> absmax,
-                uint64_t stored_bytes)
-      : checkpoint_(*module.checkpoint), weight_(weight), absmax_(std::move(absmax)) {
+                KeptColumns kept, uint64_t stored_bytes)
+      : checkpoint_(*module.checkpoint), weight_(weight), absmax_(std::move(absmax)), kept_(std::move(kept)) {
     spec_ = {.code = CodeType::kInt,
              .bits = 8,
              .scales = ScaleLayout::kChannel,
@@ -56,20 +56,23 @@ class BnbInt8Source final : public WeightSource {
              .k = weight.cols()};
     info_ = {.name = weight.name,
              .scheme = module.scheme->name,
-             .activation = ActivationFormat::kBf16,
+             .activation = ActivationFormat::kInt8,
+             .outlier_threshold = module.args.outlier_threshold,
              .stored_bytes = stored_bytes,
              .dequantized = DType::kF32,
-             .note = "LLM.int8(): run with 16-bit activations, which is never less exact"};
+             .note = OutlierNote(module.args)};
   }
 
   Status ReadRows(int64_t row_begin, int64_t count, WeightRows& rows) const override {
     OCTAVO_RETURN_IF_ERROR(CheckRange(row_begin, count));
     rows.Resize(spec_, count);
     for (int64_t row = 0; row < count; ++row) {
-      rows.scales[static_cast<size_t>(row)] = absmax_[static_cast<size_t>(row_begin + row)] * kInverse;
+      rows.scales[static_cast<size_t>(row)] = absmax_[static_cast<size_t>(row_begin + row)] * kBnbInverse127;
     }
     return checkpoint_.ReadRowsBytes(weight_, row_begin, count, rows.codes.data());
   }
+
+  Result<KeptColumns> ReadKeptColumns() const override { return kept_; }
 
   // bitsandbytes multiplies from the left: (q * absmax) * (1 / 127), each product rounded.
   Status DequantizeRows(int64_t row_begin, int64_t count, float* out) const override {
@@ -80,18 +83,17 @@ class BnbInt8Source final : public WeightSource {
       for (int64_t i = row * spec_.k; i < (row + 1) * spec_.k; ++i) {
         const auto q = static_cast<int8_t>(rows.codes[static_cast<size_t>(i)]);
         const float product = static_cast<float>(q) * absmax;
-        out[i] = product * kInverse;
+        out[i] = product * kBnbInverse127;
       }
     }
     return Status::Ok();
   }
 
  private:
-  static constexpr float kInverse = 7.874015718698502e-3f;
-
   const Checkpoint& checkpoint_;
   const StoredTensor& weight_;
   std::vector<float> absmax_;  // [n]
+  KeptColumns kept_;
 };
 
 // What weight.quant_state.bitsandbytes__* says.
@@ -157,6 +159,39 @@ Result<std::vector<float>> ReadFloats(const Checkpoint& checkpoint, const std::s
   OCTAVO_RETURN_IF_ERROR(CheckFinite(*tensor, 0, 1, values));
   stored_bytes += tensor->bytes;
   return values;
+}
+
+// outlier_columns and outlier_weight, if the module has them.
+Result<KeptColumns> ReadKept(const StoredModule& module, const StoredTensor& weight, uint64_t& stored_bytes) {
+  KeptColumns kept;
+  const Checkpoint& checkpoint = *module.checkpoint;
+  const StoredTensor* columns = checkpoint.Find(module.name + kOutlierColumns);
+  if (columns == nullptr || module.args.outlier_threshold == 0) return kept;
+  const int64_t count = columns->shape.NumElements();
+  OCTAVO_RETURN_IF_ERROR(CheckTensor(*columns, {DType::kI32}, Shape{count}));
+  OCTAVO_ASSIGN_OR_RETURN(const StoredTensor* values, FindTensor(checkpoint, module.name + kOutlierWeight));
+  OCTAVO_RETURN_IF_ERROR(CheckTensor(*values, {DType::kBF16}, Shape{weight.rows(), count}));
+  std::vector<int32_t> indices(static_cast<size_t>(count));
+  OCTAVO_RETURN_IF_ERROR(checkpoint.ReadBytes(*columns, indices.data()));
+  int64_t previous = -1;
+  for (const int32_t index : indices) {
+    if (index <= previous || index >= weight.cols() || index > UINT16_MAX) {
+      return DataLoss(fmt::format("{}: tensor '{}' holds {} after {}, want ascending columns of {}",
+                                  columns->file->path(), columns->name, index, previous, weight.cols()));
+    }
+    previous = index;
+    kept.columns.push_back(static_cast<uint16_t>(index));
+  }
+  std::vector<uint16_t> rows(static_cast<size_t>(values->shape.NumElements()));
+  OCTAVO_RETURN_IF_ERROR(checkpoint.ReadBytes(*values, rows.data()));
+  kept.values.resize(rows.size());
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const auto column = static_cast<int64_t>(i) % count;
+    const auto row = static_cast<int64_t>(i) / count;
+    kept.values[static_cast<size_t>(column * weight.rows() + row)] = rows[i];
+  }
+  stored_bytes += columns->bytes + values->bytes;
+  return kept;
 }
 
 Status ParseState(const Json& json, QuantState& state) {
@@ -272,8 +307,9 @@ Result<std::unique_ptr<WeightSource>> OpenBnbInt8(const StoredModule& module) {
   uint64_t stored_bytes = weight->bytes;
   OCTAVO_ASSIGN_OR_RETURN(std::vector<float> absmax,
                           ReadFloats(checkpoint, module.name + ".SCB", weight->rows(), stored_bytes));
-  return std::unique_ptr<WeightSource>(
-      std::make_unique<BnbInt8Source>(module, *weight, std::move(absmax), stored_bytes));
+  OCTAVO_ASSIGN_OR_RETURN(KeptColumns kept, ReadKept(module, *weight, stored_bytes));
+  return std::unique_ptr<WeightSource>(std::make_unique<BnbInt8Source>(
+      module, *weight, std::move(absmax), std::move(kept), stored_bytes));
 }
 
 Result<std::unique_ptr<WeightSource>> OpenBnb4Bit(const StoredModule& module) {

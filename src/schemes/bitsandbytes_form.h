@@ -3,6 +3,8 @@
 //
 //   int8  weight I8 [n, k];  SCB F32 [n], each row's absmax;  weight_format U8 [] = 0 (by rows)
 //         w = q * SCB / 127
+//         Octavo may add outlier_columns I32 [c], ascending, and outlier_weight BF16 [n, c]: these
+//         columns of the original, which outliers meet instead of w. Other readers ignore them.
 //   4 bit weight U8 [(n * k + 1) / 2, 1]: codes of the flattened weight, high nibble first, in blocks
 //         weight.absmax F32 [blocks];  weight.quant_map F32 [16];
 //         weight.quant_state.bitsandbytes__nf4 (or __fp4) U8: JSON with blocksize, dtype, shape
@@ -18,8 +20,14 @@
 
 namespace octavo {
 
-// Scheme::open. LLM.int8() weights meet 16-bit activations, which is never less exact than its own
-// split into int8 and outlier columns. 4-bit weights become floats of the stored dtype.
+// 1 / 127 as bitsandbytes rounds it.
+inline constexpr float kBnbInverse127 = 7.874015718698502e-3f;
+
+inline constexpr const char* kOutlierColumns = ".outlier_columns";
+inline constexpr const char* kOutlierWeight = ".outlier_weight";
+
+// Scheme::open. LLM.int8() weights meet int8 activations and, from the threshold of the module's args
+// on, 16-bit ones. 4-bit weights become floats of the stored dtype.
 // Errors: NotFound and DataLoss naming the tensor, what was found and what is wanted.
 Result<std::unique_ptr<WeightSource>> OpenBnbInt8(const StoredModule& module);
 Result<std::unique_ptr<WeightSource>> OpenBnb4Bit(const StoredModule& module);

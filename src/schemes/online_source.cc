@@ -35,11 +35,15 @@ class OnlineSource final : public WeightSource {
     info_ = {.name = tensor.name,
              .scheme = scheme.name,
              .activation = activation.format,
+             .outlier_threshold = target_.args.outlier_threshold,
              .stored_bytes = tensor.bytes,
              .dequantized = target_.dtype,
              .note = "quantized while loading"};
-    // vLLM keeps these scales in f32; the others equal a checkpoint's.
-    if (scheme.args.weights.strategy == Strategy::kTensor) info_.dequantized = DType::kF32;
+    if (!activation.note.empty()) info_.note += "; " + activation.note;
+    // vLLM and bitsandbytes keep these scales in f32; the others equal a checkpoint's.
+    if (scheme.args.weights.strategy == Strategy::kTensor || scheme.method == "bitsandbytes") {
+      info_.dequantized = DType::kF32;
+    }
   }
 
   Status ReadRows(int64_t row_begin, int64_t count, WeightRows& rows) const override {
@@ -115,6 +119,7 @@ Result<std::unique_ptr<WeightSource>> OpenOnline(const Checkpoint& checkpoint,
                       .k = tensor->cols(),
                       .dtype = tensor->ggml_type ? DType::kBF16 : tensor->dtype,
                       .args = scheme.args};
+  if (online.outlier_threshold) target.args.outlier_threshold = *online.outlier_threshold;
   if (scheme.args.weights.strategy == Strategy::kGroup) {
     target.args.weights.group_size = online.group_size;
     if (online.group_size <= 0 || target.k % online.group_size != 0) {
@@ -125,7 +130,7 @@ Result<std::unique_ptr<WeightSource>> OpenOnline(const Checkpoint& checkpoint,
   if (scheme.args.weights.strategy == Strategy::kTensor) {
     OCTAVO_RETURN_IF_ERROR(MeasureAbsMax(checkpoint, *tensor, pool, target));
   }
-  OCTAVO_ASSIGN_OR_RETURN(ActivationChoice activation, ChooseActivation(scheme.args));
+  OCTAVO_ASSIGN_OR_RETURN(ActivationChoice activation, ChooseActivation(target.args));
   return std::unique_ptr<WeightSource>(std::make_unique<OnlineSource>(
       checkpoint, *tensor, scheme, std::move(target), std::move(activation)));
 }

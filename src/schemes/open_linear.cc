@@ -5,6 +5,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
+#include <cmath>
 #include <utility>
 
 namespace octavo {
@@ -21,6 +23,23 @@ bool IsPlainFloat(const Checkpoint& checkpoint, const std::string& module) {
          weight->dtype == DType::kF32;
 }
 
+// "llm_int8:5" -> "llm_int8" and 5.
+Result<std::optional<float>> SplitThreshold(std::string_view& online_name) {
+  constexpr std::string_view kPrefix = "llm_int8:";
+  std::optional<float> threshold;
+  if (!online_name.starts_with(kPrefix)) return threshold;
+  const std::string_view text = online_name.substr(kPrefix.size());
+  float value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size() || !std::isfinite(value) || value < 0) {
+    return InvalidArgument(
+        fmt::format("--quantization '{}': want a threshold of 0 or more after the colon", online_name));
+  }
+  threshold = value;
+  online_name = kPrefix.substr(0, kPrefix.size() - 1);
+  return threshold;
+}
+
 }  // namespace
 
 Result<LinearLoader> LinearLoader::Create(const Checkpoint& checkpoint,
@@ -30,6 +49,7 @@ Result<LinearLoader> LinearLoader::Create(const Checkpoint& checkpoint,
   loader.pool_ = pool;
   OCTAVO_ASSIGN_OR_RETURN(loader.config_, QuantizationConfig::FromCheckpoint(checkpoint));
   if (online_name.empty()) return loader;
+  OCTAVO_ASSIGN_OR_RETURN(loader.online_.outlier_threshold, SplitThreshold(online_name));
   const Scheme* scheme = FindOnlineScheme(online_name);
   if (scheme == nullptr) {
     return InvalidArgument(

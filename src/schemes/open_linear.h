@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -20,6 +21,7 @@ struct OnlineQuantization {
   // Columns per group for schemes with groups: the largest of 128, 64 and 32 that divides every
   // linear's columns, as `octavo quantize` takes.
   int group_size = 0;
+  std::optional<float> outlier_threshold = std::nullopt;  // llm_int8: another than the scheme's own
 };
 
 // How all linears of a model are opened. Immutable after Create; the checkpoint must outlive it.
@@ -28,7 +30,7 @@ class LinearLoader {
   // `online_name`: empty, or one of OnlineSchemeNames() ("fp8", "fp8_per_channel", "int8", "w4a16",
   // "qoq_g128", ...): every dense linear but lm_head is rounded to nearest while it is read, so that
   // its numbers equal those of the checkpoint that `octavo quantize` writes ("fp8": vLLM's online
-  // quantization, one f32 scale per part). A GGUF's weights are rounded to bf16 first. `pool` may be
+  // quantization, one f32 scale per part; "llm_int8:5": LLM.int8() with a threshold of 5). A GGUF's weights are rounded to bf16 first. `pool` may be
   // null; it speeds up schemes that need a pass over the tensor beforehand.
   // Errors: those of QuantizationConfig; InvalidArgument for an unknown name; FailedPrecondition when
   // the checkpoint is quantized already.

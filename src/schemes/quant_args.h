@@ -17,6 +17,9 @@ enum class QuantType : uint8_t { kInt, kFloat };
 // columns, a token (activations only).
 enum class Strategy : uint8_t { kTensor, kChannel, kGroup, kBlock, kToken };
 
+// LLM.int8()'s alpha, arXiv:2208.07339, section 3.2; also what transformers takes by default.
+inline constexpr float kDefaultOutlierThreshold = 6.0f;
+
 struct QuantArgs {
   int num_bits = 8;  // kInt: 2 to 8; kFloat: 8 (E4M3) or 4 (E2M1)
   QuantType type = QuantType::kInt;
@@ -34,6 +37,7 @@ struct QuantArgs {
 struct SchemeArgs {
   QuantArgs weights;
   std::optional<QuantArgs> input;  // absent: activations stay in 16 bit
+  float outlier_threshold = 0;     // LLM.int8(): activations from here on stay in 16 bit; 0: none do
 
   bool operator==(const SchemeArgs&) const = default;
 };

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cctype>
 #include <filesystem>
+#include <limits>
 #include <utility>
 
 #include "schemes/module_folder.h"
@@ -306,8 +307,21 @@ Status QuantizationConfig::ParseBitsAndBytes(const Json& json) {
   OCTAVO_ASSIGN_OR_RETURN(const bool old_4bit, GetBoolOr(json, "_load_in_4bit", false));
   OCTAVO_ASSIGN_OR_RETURN(const bool four_bit, GetBoolOr(json, "load_in_4bit", old_4bit));
   if (int8 == four_bit) return InvalidArgument("want one of 'load_in_8bit' and 'load_in_4bit'");
-  SchemeArgs args{.weights = {.num_bits = int8 ? 8 : 4, .strategy = Strategy::kChannel}, .input = {}};
-  return AddGroup({"Linear"}, args, FindScheme(int8 ? "BNB_INT8" : "BNB_4BIT"));
+  if (!int8) {
+    const SchemeArgs args{.weights = {.num_bits = 4, .strategy = Strategy::kChannel}, .input = {}};
+    return AddGroup({"Linear"}, args, FindScheme("BNB_4BIT"));
+  }
+  const Scheme* scheme = FindScheme("LLM_INT8");
+  SchemeArgs args = scheme->args;
+  OCTAVO_ASSIGN_OR_RETURN(const double threshold,
+                          GetDoubleOr(json, "llm_int8_threshold", args.outlier_threshold));
+  if (!(threshold >= 0 && threshold <= std::numeric_limits<float>::max())) {
+    return InvalidArgument(fmt::format("'llm_int8_threshold' is {}, want 0 or more", threshold));
+  }
+  args.outlier_threshold = static_cast<float>(threshold);
+  OCTAVO_ASSIGN_OR_RETURN(const std::vector<std::string> skip, GetStrings(json, "llm_int8_skip_modules"));
+  OCTAVO_ASSIGN_OR_RETURN(ignore_, ModuleMatcher::Compile(skip));
+  return AddGroup({"Linear"}, args, scheme);
 }
 
 Result<ModuleScheme> QuantizationConfig::Resolve(std::string_view module,
@@ -336,6 +350,23 @@ Json MakeGroup(const SchemeArgs& args, const std::vector<std::string>& targets) 
           {"output_activations", Json()}};
 }
 
+// As transformers writes it.
+Json MakeBitsAndBytes(const SchemeArgs& args, const std::vector<std::string>& ignore) {
+  return {{"quant_method", "bitsandbytes"},
+          {"_load_in_8bit", true},
+          {"_load_in_4bit", false},
+          {"load_in_8bit", true},
+          {"load_in_4bit", false},
+          {"llm_int8_threshold", args.outlier_threshold},
+          {"llm_int8_skip_modules", ignore},
+          {"llm_int8_enable_fp32_cpu_offload", false},
+          {"llm_int8_has_fp16_weight", false},
+          {"bnb_4bit_compute_dtype", "float32"},
+          {"bnb_4bit_quant_storage", "uint8"},
+          {"bnb_4bit_quant_type", "fp4"},
+          {"bnb_4bit_use_double_quant", false}};
+}
+
 Json MakeCompressedTensors(std::string_view format, const std::vector<std::string>& ignore,
                            Json groups) {
   return {{"quant_method", "compressed-tensors"},
@@ -357,6 +388,7 @@ Json MakeQuantizationConfig(const Scheme& scheme, const SchemeArgs& args,
             {"group_size", args.weights.group_size},
             {"ignore", ignore}};
   }
+  if (scheme.method == "bitsandbytes") return MakeBitsAndBytes(args, ignore);
   return MakeCompressedTensors(scheme.format, ignore, {{"group_0", MakeGroup(args, {"Linear"})}});
 }
 

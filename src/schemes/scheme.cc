@@ -72,6 +72,12 @@ std::string OnlineSchemeNames() {
   return JoinNames([](const Scheme& s) { return s.online_name; });
 }
 
+std::string OutlierNote(const SchemeArgs& args) {
+  if (args.outlier_threshold == 0) return "";
+  return fmt::format("activations from {:g} on in 16 bit, chosen per token and not per batch",
+                     args.outlier_threshold);
+}
+
 Result<ActivationChoice> ChooseActivation(const SchemeArgs& args) {
   ActivationChoice choice;
   if (!args.input) return choice;
@@ -94,6 +100,7 @@ Result<ActivationChoice> ChooseActivation(const SchemeArgs& args) {
   } else if (input.strategy == Strategy::kTensor) {
     choice.note = "dynamic per-tensor activations: run per token, independent of the batch";
   }
+  choice.note += OutlierNote(args);
   if (!input.symmetric) {
     choice.note += choice.note.empty() ? "" : "; ";
     choice.note += "asymmetric activations: run symmetric";

@@ -43,6 +43,7 @@ struct TargetModule {
   DType dtype = DType::kBF16;  // type of the original weights, and of the scales: BF16, F16 or F32
   SchemeArgs args;             // with the group size that is used
   float absmax = 0;            // of the whole tensor, for Strategy::kTensor
+  std::vector<int32_t> kept_columns = {};  // LLM_INT8: columns stored in 16 bit too, ascending
 };
 
 // Rows in a scheme's own terms, before packing. `cols` of scales: 1 per tensor or channel, k /
@@ -54,6 +55,7 @@ struct QuantizedRows {
   std::vector<int8_t> zero_points;   // [count, cols], asymmetric only: w = (q - zero_point) * scale
   std::vector<uint8_t> scales2;      // [count, k / group_size], QoQ level 2
   std::vector<uint8_t> zeros2;       // [count, k / group_size], QoQ level 2
+  std::vector<uint16_t> kept;        // [count, kept_columns] bf16 bits, LLM_INT8
 };
 
 // The bytes of one tensor for a range of rows; they start at `offset` in the tensor.
@@ -128,5 +130,8 @@ struct ActivationChoice {
   std::string note;
 };
 Result<ActivationChoice> ChooseActivation(const SchemeArgs& args);
+
+// What LLM.int8() does that bitsandbytes does not; empty where nothing stays in 16 bit.
+std::string OutlierNote(const SchemeArgs& args);
 
 }  // namespace octavo
