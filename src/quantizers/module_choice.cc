@@ -193,11 +193,26 @@ Status SortModules(const QuantizeRecipe& recipe, const Checkpoint& checkpoint,
       fmt::format("{}: no linear layer is left to quantize", checkpoint.path()));
 }
 
+// A threshold and kept columns are LLM.int8()'s; a checkpoint has one threshold.
+Status SetOutliers(const QuantizeOptions& options, ModuleChoice& choice) {
+  const bool given = options.outlier_threshold.has_value() || !options.kept_columns.empty();
+  for (ModuleRecipe& recipe : choice.recipes) {
+    if (recipe.scheme->args.outlier_threshold > 0) {
+      recipe.outlier_threshold = options.outlier_threshold;
+    } else if (given) {
+      return InvalidArgument(fmt::format("scheme {} has no outliers: a threshold and kept columns are "
+                                         "LLM_INT8's", recipe.scheme->name));
+    }
+  }
+  return Status::Ok();
+}
+
 }  // namespace
 
 SchemeArgs ModuleRecipe::args() const {
   SchemeArgs args = scheme->args;
   if (group_size != 0) args.weights.group_size = group_size;
+  if (outlier_threshold) args.outlier_threshold = *outlier_threshold;
   return args;
 }
 
@@ -266,6 +281,7 @@ Result<ModuleChoice> ChooseModules(const QuantizeOptions& options, const Checkpo
     choice.recipes.push_back(resolved[i]);
   }
   OCTAVO_RETURN_IF_ERROR(CheckMethods(choice));
+  OCTAVO_RETURN_IF_ERROR(SetOutliers(options, choice));
   OCTAVO_RETURN_IF_ERROR(CheckFused(checkpoint, choice));
   return choice;
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -22,6 +23,7 @@ struct ModuleRecipe {
   int group_size = 0;              // in use; 0 for schemes without groups
   int wanted_group_size = 0;       // differs where it did not divide
   const CalibrationAlgorithm* algorithm = nullptr;  // null: round to nearest
+  std::optional<float> outlier_threshold = std::nullopt;  // LLM_INT8: another than the scheme's
   GptqOptions gptq;
   double smoothing_strength = -1;
 

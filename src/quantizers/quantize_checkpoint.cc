@@ -50,6 +50,7 @@ Json FingerprintOf(const ModuleChoice& choice) {
                     {"damping", recipe.gptq.damping},
                     {"act_order", recipe.gptq.act_order},
                     {"smoothing_strength", recipe.smoothing_strength},
+                    {"outlier_threshold", recipe.args().outlier_threshold},
                     {"modules", std::move(modules)}});
   }
   return json;
@@ -61,6 +62,7 @@ Result<std::string> Fingerprint(const QuantizeOptions& options, const QuantizePl
   Json json = {{"program", "octavo quantize 2"},
                {"recipes", FingerprintOf(plan.choice)},
                {"ignored", plan.summary.ignored},
+               {"kept_columns", options.kept_columns},
                {"source", fs::absolute(checkpoint.path()).lexically_normal().string()}};
   if (NeedsCalibration(plan)) {
     OCTAVO_ASSIGN_OR_RETURN(json["calibration"], CalibrationFingerprint(options));

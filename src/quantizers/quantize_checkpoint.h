@@ -9,6 +9,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "octavo/status.h"
@@ -44,6 +45,10 @@ struct QuantizeOptions {
   // Bytes that calibration may take: fewer Gram matrices are held at a time, at the price of more
   // passes over the samples. 0: enough for one pass over a layer of 8B parameters' shape.
   uint64_t memory_limit = 0;
+  // LLM_INT8: another threshold than 6.0, and by module the columns that are stored in 16 bit too,
+  // ascending (schemes/bitsandbytes_form.h).
+  std::optional<float> outlier_threshold = std::nullopt;
+  std::unordered_map<std::string, std::vector<int32_t>> kept_columns = {};
   bool resume = false;     // continue OUTPUT.partial; start anew if there is none
   bool overwrite = false;  // replace a non-empty output folder
   int threads = 0;         // 0: one per CPU

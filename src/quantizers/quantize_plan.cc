@@ -19,13 +19,23 @@ constexpr uint64_t kShardBytes = 5'000'000'000;
 
 constexpr std::string_view kWeight = ".weight";
 
-TargetModule TargetOf(const ModuleRecipe& recipe, const Checkpoint& checkpoint,
-                      const std::string& name, const StoredTensor& tensor) {
+std::vector<int32_t> KeptColumnsOf(const QuantizeOptions& options, const std::string& module,
+                                   const StoredTensor& tensor) {
+  const auto it = options.kept_columns.find(module);
+  if (it == options.kept_columns.end()) return {};
+  std::vector<int32_t> columns = it->second;
+  std::erase_if(columns, [&](int32_t column) { return column < 0 || column >= tensor.cols(); });
+  return columns;
+}
+
+TargetModule TargetOf(const QuantizeOptions& options, const ModuleRecipe& recipe,
+                      const Checkpoint& checkpoint, const std::string& name, const StoredTensor& tensor) {
   return {.name = name,
           .n = tensor.rows(),
           .k = tensor.cols(),
           .dtype = checkpoint.is_gguf() ? DType::kBF16 : tensor.dtype,
-          .args = recipe.args()};
+          .args = recipe.args(),
+          .kept_columns = KeptColumnsOf(options, name, tensor)};
 }
 
 // The tensors that store a module.
@@ -155,7 +165,7 @@ Result<QuantizePlan> MakeQuantizePlan(const QuantizeOptions& options, const Chec
                                        : std::string();
     planned.recipe = plan.choice.Find(name);
     if (planned.recipe != nullptr) {
-      planned.module = TargetOf(*planned.recipe, checkpoint, name, tensor);
+      planned.module = TargetOf(options, *planned.recipe, checkpoint, name, tensor);
       planned.outputs = OutputsOf(*planned.recipe, *planned.module);
       SchemeShare& share = summary.shares[plan.choice.recipe_of.at(name)];
       share.modules.push_back(name);

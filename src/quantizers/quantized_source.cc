@@ -20,6 +20,7 @@ class QuantizedSource final : public WeightSource {
     info_ = {.name = module_.name,
              .scheme = scheme.name,
              .activation = activation,
+             .outlier_threshold = module_.args.outlier_threshold,
              .stored_bytes = rows_->codes.size(),
              .dequantized = module_.dtype,
              .note = {}};
