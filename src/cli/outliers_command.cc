@@ -13,6 +13,7 @@
 #include "cli/progress_bar.h"
 #include "cli/report.h"
 #include "cli/text_options.h"
+#include "quality/outlier_ablation.h"
 #include "quality/outliers.h"
 
 namespace octavo {
@@ -22,6 +23,8 @@ struct OutliersOptions {
   std::string model;
   EvaluationTextOptions text;
   size_t top = 20;
+  bool zero = false;
+  uint64_t seed = 1;
   int threads = 0;
   std::string json;
   std::string html;
@@ -37,17 +40,28 @@ Status RunOutliers(const OutliersOptions& options) {
   ThreadPool pool(options.threads);
   const Result<OutlierStudy> study = [&] {
     ProgressBar bar({.label = "outliers", .item_name = "steps"});
-    return FindOutliers(std::move(checkpoint), {}, text, pool, &interrupt.flag(),
+    return FindOutliers(checkpoint, {}, text, pool, &interrupt.flag(),
                         [&bar](uint64_t done, uint64_t total) { bar.Update(done, total); });
   }();
   if (!study.ok()) return study.status();
+  OutlierAblation ablation;
+  if (options.zero) {
+    ProgressBar bar({.label = "zeroed", .item_name = "steps"});
+    OCTAVO_ASSIGN_OR_RETURN(ablation, ZeroOutliers(checkpoint, *study, text, options.seed, pool,
+                                                   &interrupt.flag(), [&bar](uint64_t done, uint64_t total) {
+                                                     bar.Update(done, total);
+                                                   }));
+  }
   if (!JsonOnStdout(options.json)) {
-    OCTAVO_RETURN_IF_ERROR(WriteStandardOutput(OutliersTable(*study, options.top)));
+    OCTAVO_RETURN_IF_ERROR(
+        WriteStandardOutput(OutliersTable(*study, options.top) + AblationTable(ablation)));
   }
   if (!options.html.empty()) {
-    OCTAVO_RETURN_IF_ERROR(WriteFileAtomically(options.html, OutliersHtml(options.model, *study)));
+    OCTAVO_RETURN_IF_ERROR(WriteFileAtomically(
+        options.html, OutliersHtml(options.model, *study, AblationHtml(ablation))));
   }
   Json json = OutliersJson(*study);
+  if (options.zero) json["zeroed"] = AblationJson(ablation);
   json["model"] = options.model;
   json["text"] = {{"name", text.name}, {"sha256", text.sha256}};
   return WriteJsonReport(options.json, json);
@@ -58,6 +72,9 @@ CommandAction Configure(CLI::App& app) {
   app.add_option("MODEL", options->model, "Hugging Face folder, GGUF file or hub name ORG/NAME")->required();
   AddTextOptions(app, options->text);
   app.add_option("--top", options->top, "Rows of the table")->capture_default_str();
+  app.add_flag("--zero", options->zero,
+               "Also measure perplexity with up to 7 outlier dimensions zeroed, and with random ones");
+  app.add_option("--seed", options->seed, "Chooses the random dimensions")->capture_default_str();
   app.add_option("-t,--threads", options->threads, "Compute threads (default: one per CPU)")
       ->check(CLI::Range(1, 4096));
   AddJsonOption(app, options->json);

@@ -81,12 +81,22 @@ class Study {
     for (const Linear* linear : model.linears()) {
       const auto slot = inputs.slots().find(linear->slot());
       if (slot == inputs.slots().end() || linear->parts().empty()) continue;
+      for (const LinearPart& part : linear->parts()) AddColumns(part.module, slot->second.stats);
       const WeightPattern* row = arch.Match(linear->parts()[0].module + ".weight");
       if (row == nullptr || !slots_.contains(row->slot)) continue;
       study_.inputs.push_back(linear->slot());
       stats_.push_back(std::move(slot->second.stats));
     }
     return Status::Ok();
+  }
+
+  void AddColumns(const std::string& module, const ChannelStats& stats) {
+    std::vector<int32_t> columns;
+    for (size_t i = 0; i < stats.outlier_rows().size(); ++i) {
+      const double share = static_cast<double>(stats.outlier_rows()[i]) / static_cast<double>(stats.rows());
+      if (share >= kSystematicPositions) columns.push_back(static_cast<int32_t>(i));
+    }
+    if (!columns.empty()) study_.module_columns[module] = std::move(columns);
   }
 
   void Collect() {
@@ -181,7 +191,7 @@ std::string OutliersTable(const OutlierStudy& study, size_t count) {
   return out;
 }
 
-std::string OutliersHtml(const std::string& model, const OutlierStudy& study) {
+std::string OutliersHtml(const std::string& model, const OutlierStudy& study, const std::string& more) {
   HeatMap map{.row_labels = {}, .rows = {}, .x_label = "input", .log = true};
   for (size_t i = 0; i < std::min(kPlottedDimensions, study.dimensions.size()); ++i) {
     map.row_labels.push_back(fmt::format("{}", study.dimensions[i].dimension));
@@ -195,6 +205,7 @@ std::string OutliersHtml(const std::string& model, const OutlierStudy& study) {
             "in the inputs of q/k/v and gate/up, from the first layer to the last</small>" +
             SvgHeatMap(map) + "</section>\n";
   }
+  body += more;
   body += "<section class=\"wide\"><h2>Dimensions</h2><div class=\"scroll\"><table><tr><th>dimension</th>"
           "<th>inputs</th><th>positions</th><th>largest</th><th></th></tr>\n";
   for (size_t i = 0; i < std::min(kTableDimensions, study.dimensions.size()); ++i) {

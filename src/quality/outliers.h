@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -18,6 +19,8 @@
 
 namespace octavo {
 
+inline constexpr double kSystematicPositions = 0.06;
+
 // One dimension whose magnitude reached kOutlierThreshold (6.0) in the input of some linear layer.
 struct OutlierDimension {
   int64_t dimension = 0;
@@ -26,7 +29,7 @@ struct OutlierDimension {
   std::vector<double> max_abs; // per input
 
   // The paper's criterion: at least a quarter of the layers and 6 % of the positions.
-  bool systematic() const { return inputs_share >= 0.25 && positions_share >= 0.06; }
+  bool systematic() const { return inputs_share >= 0.25 && positions_share >= kSystematicPositions; }
   double largest() const;
 };
 
@@ -35,6 +38,9 @@ struct OutlierStudy {
   int64_t positions = 0;
   std::vector<std::string> inputs;  // slots that read a normed residual stream, in order
   std::vector<OutlierDimension> dimensions;  // systematic ones first, then by positions_share
+  // By linear module, of all slots: the input columns that reach the threshold at 6 % of the positions or
+  // more, ascending; modules without any are absent.
+  std::map<std::string, std::vector<int32_t>> module_columns;
 };
 
 // Runs the text through the model, one layer in memory at a time. Inputs are those of the linear layers
@@ -48,7 +54,7 @@ Result<OutlierStudy> FindOutliers(std::shared_ptr<const Checkpoint> checkpoint,
 Json OutliersJson(const OutlierStudy& study);
 // The `count` first dimensions as a table for the terminal.
 std::string OutliersTable(const OutlierStudy& study, size_t count);
-// A self-contained page: dimensions by inputs as a heat map, and the table.
-std::string OutliersHtml(const std::string& model, const OutlierStudy& study);
+// A self-contained page: dimensions by inputs as a heat map, `more` sections, and the table.
+std::string OutliersHtml(const std::string& model, const OutlierStudy& study, const std::string& more = "");
 
 }  // namespace octavo
