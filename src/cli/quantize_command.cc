@@ -15,9 +15,11 @@
 #include "cli/command.h"
 #include "cli/hub_model.h"
 #include "cli/interrupt.h"
+#include "cli/open_tokenizer.h"
 #include "cli/progress_bar.h"
 #include "cli/quantize_dry_run.h"
 #include "cli/report.h"
+#include "quality/outliers.h"
 #include "quantizers/recipe_file.h"
 #include "schemes/scheme.h"
 
@@ -31,6 +33,7 @@ struct QuantizeCommandOptions {
   CalibrationCommandOptions calibration;
   CertificateOptions certificate;
   bool dry_run = false;
+  bool keep_outlier_columns = false;
   std::string json;
 };
 
@@ -175,6 +178,21 @@ Status ReportResult(const QuantizeCommandOptions& options, const QuantizeResult&
   return WriteJsonReport(options.json, json);
 }
 
+// The built-in text shows which columns of which module outliers meet again and again.
+Status FindKeptColumns(QuantizeOptions& options) {
+  OCTAVO_ASSIGN_OR_RETURN(const auto tokenizer, OpenTokenizer(options.model));
+  OCTAVO_ASSIGN_OR_RETURN(const EvaluationText text, LoadEvaluationText({}, *tokenizer));
+  OCTAVO_ASSIGN_OR_RETURN(std::shared_ptr<const Checkpoint> checkpoint, Checkpoint::Open(options.model));
+  ThreadPool pool(options.threads);
+  ProgressBar bar({.label = "outliers", .item_name = "steps"});
+  OCTAVO_ASSIGN_OR_RETURN(
+      OutlierStudy study,
+      FindOutliers(std::move(checkpoint), {}, text, pool, options.cancel,
+                   [&bar](uint64_t done, uint64_t total) { bar.Update(done, total); }));
+  for (auto& [module, columns] : study.module_columns) options.kept_columns[module] = std::move(columns);
+  return Status::Ok();
+}
+
 Status RunQuantize(QuantizeCommandOptions& options) {
   if (!options.dry_run && options.quantize.output.empty()) {
     return UsageError("--output is required without --dry-run");
@@ -183,6 +201,9 @@ Status RunQuantize(QuantizeCommandOptions& options) {
   OCTAVO_ASSIGN_OR_RETURN(options.quantize.model, ResolveModel(options.quantize.model));
   const InterruptScope interrupt;
   options.quantize.cancel = &interrupt.flag();
+  if (!options.dry_run && options.keep_outlier_columns) {
+    OCTAVO_RETURN_IF_ERROR(FindKeptColumns(options.quantize));
+  }
   Measurements measurements;
   if (!options.dry_run && options.certificate.active()) {  // what is wrong with it shows at once
     OCTAVO_ASSIGN_OR_RETURN(measurements.certificate,
@@ -230,6 +251,11 @@ CommandAction Configure(CLI::App& app) {
       ->check(CLI::IsMember({"W8A8"}));
   app.add_option("--ignore", quantize.ignore,
                  "Regular expressions, matched at the start of module names, of layers that stay dense");
+  app.add_option("--llm-int8-threshold", quantize.outlier_threshold,
+                 "LLM_INT8: activations from here on are multiplied in 16 bit; 0: none (default: 6)")
+      ->check(CLI::NonNegativeNumber);
+  app.add_flag("--keep-outlier-columns", options->keep_outlier_columns,
+               "LLM_INT8: also store in 16 bit the columns that outliers meet in a built-in text");
   AddRecipeOption(app, *options);
   app.add_flag("--resume", quantize.resume, "Continue an interrupted run of the same command");
   app.add_flag("--overwrite", quantize.overwrite, "Replace an existing checkpoint");
