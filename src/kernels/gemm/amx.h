@@ -105,7 +105,7 @@ struct Amx {
     const int64_t steps = chunk.step_end - chunk.step_begin;
     const int64_t row_blocks = DivUp(block.rows, 32);
     // Few rows wait for memory, which the hardware's own prefetching reads fastest.
-    if (chunk.next != nullptr && block.rows > 16) {
+    if (block.rows > 16) {
       const int64_t per_block = DivUp(DivUp(chunk.next_bytes, 64), row_blocks);
       p.weights = {chunk.next + m / 32 * per_block * 64, DivUp(per_block, steps)};
     }
@@ -205,7 +205,7 @@ struct Amx {
   template <bool kTwoRowTiles>
   [[gnu::noinline]] static void FewRows(const Context& ctx, const std::byte* panel, int64_t row,
                                         int64_t rows, int64_t n, std::byte* totals) {
-    constexpr int64_t kAhead = 2, kRing = 4, kFetch = 12288;
+    constexpr int64_t kAhead = 2, kRing = 4, kFetch = 4096;
     alignas(64) std::byte ring[kRing][2048];
     alignas(64) std::byte partial[32 * kAmxRowBytes];
     const Source source = ctx.source;
@@ -268,13 +268,12 @@ struct Amx {
           const bool last = chunk.step_end == ctx.layout.steps;
           const int64_t next_panel = q + 1 < end ? q + 1 : (last ? end : p);
           const int64_t next_step = q + 1 < end ? step : (last ? 0 : chunk.step_end);
-          if (next_panel < panel_end) {
-            const int64_t to = ctx.first_codes + ctx.ChunkEnd(next_step) * Source::StepBytes(ctx.layout);
-            const int64_t from =
-                next_step == 0 ? 0 : ctx.first_codes + next_step * Source::StepBytes(ctx.layout);
-            chunk.next = ctx.Panel(next_panel) + from;
-            chunk.next_bytes = to - from;
-          }
+          // Beyond the last panel too: a caller that goes on with other rows or another weight comes back.
+          const int64_t to = ctx.first_codes + ctx.ChunkEnd(next_step) * Source::StepBytes(ctx.layout);
+          const int64_t from =
+              next_step == 0 ? 0 : ctx.first_codes + next_step * Source::StepBytes(ctx.layout);
+          chunk.next = ctx.Panel(next_panel) + from;
+          chunk.next_bytes = to - from;
           block.totals = totals + (q - p) * kAmxMaxRows * kAmxRowBytes;
           PanelChunk(block, chunk);
         }
