@@ -13,6 +13,7 @@
 #include <exception>
 #include <optional>
 #include <sstream>
+#include <utility>
 
 namespace octavo {
 namespace {
@@ -150,7 +151,7 @@ class TreeBuilder final : public YAML::EventHandler {
       return;
     }
     if (!level.key) Refuse(node.line, "a value without a key");
-    level.node.members.emplace_back(*std::move(level.key), std::move(node));
+    level.node.members.push_back({*std::move(level.key), std::move(node)});
     level.key.reset();
   }
 
@@ -165,8 +166,8 @@ class TreeBuilder final : public YAML::EventHandler {
 
 const YamlNode* YamlNode::Find(std::string_view key) const {
   const auto it = std::find_if(members.begin(), members.end(),
-                               [&](const auto& member) { return member.first == key; });
-  return it == members.end() || it->second.is_null() ? nullptr : &it->second;
+                               [&](const YamlMember& member) { return member.key == key; });
+  return it == members.end() || it->value.is_null() ? nullptr : &it->value;
 }
 
 Result<YamlNode> ParseYaml(std::string_view text, const YamlLimits& limits) {

@@ -8,7 +8,6 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "base/json.h"
@@ -16,17 +15,24 @@
 
 namespace octavo {
 
+struct YamlMember;
+
 struct YamlNode {
   enum class Kind : uint8_t { kScalar, kList, kMap };
   Kind kind = Kind::kScalar;
   int line = 0;  // from 1
   Json scalar;   // null, bool, integer, double or string (always for quoted ones)
-  std::vector<YamlNode> items;                            // kList
-  std::vector<std::pair<std::string, YamlNode>> members;  // kMap, in order
+  std::vector<YamlNode> items;      // kList
+  std::vector<YamlMember> members;  // kMap, in order
 
   bool is_null() const { return kind == Kind::kScalar && scalar.is_null(); }
   // The member, or nullptr when absent, null, or the node is no map.
   const YamlNode* Find(std::string_view key) const;
+};
+
+struct YamlMember {
+  std::string key;
+  YamlNode value;
 };
 
 struct YamlLimits {

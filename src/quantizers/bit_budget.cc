@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <tuple>
 #include <utility>
 
 #include "quantizers/calibration_algorithm.h"
@@ -16,6 +17,13 @@ namespace {
 // Sums of bits are exact, but divisions by the number of weights are not.
 constexpr double kSlack = 1 + 1e-12;
 
+// Divergence saved per bit on the way from candidate a to b.
+double Slope(const SensitivityUnit& unit, int a, int b) {
+  const auto from = static_cast<size_t>(a);
+  const auto to = static_cast<size_t>(b);
+  return (unit.kl[from] - unit.kl[to]) / (unit.bits[to] - unit.bits[from]);
+}
+
 // Candidates of a unit on the lower convex hull of (bits, kl), from few bits to many.
 std::vector<int> Hull(const SensitivityUnit& unit) {
   std::vector<int> order(unit.bits.size());
@@ -25,16 +33,12 @@ std::vector<int> Hull(const SensitivityUnit& unit) {
     const auto j = static_cast<size_t>(b);
     return std::pair(unit.bits[i], unit.kl[i]) < std::pair(unit.bits[j], unit.kl[j]);
   });
-  const auto slope = [&](int a, int b) {
-    const auto i = static_cast<size_t>(a);
-    const auto j = static_cast<size_t>(b);
-    return (unit.kl[i] - unit.kl[j]) / (unit.bits[j] - unit.bits[i]);
-  };
   std::vector<int> hull;
   for (const int next : order) {
     const auto at = static_cast<size_t>(next);
     if (!hull.empty() && unit.kl[at] >= unit.kl[static_cast<size_t>(hull.back())]) continue;
-    while (hull.size() >= 2 && slope(hull.back(), next) >= slope(hull[hull.size() - 2], hull.back())) {
+    while (hull.size() >= 2 &&
+           Slope(unit, hull.back(), next) >= Slope(unit, hull[hull.size() - 2], hull.back())) {
       hull.pop_back();
     }
     hull.push_back(next);
@@ -55,13 +59,14 @@ BitBudget::BitBudget(const Sensitivity& sensitivity) : sensitivity_(sensitivity)
       steps_.push_back({.unit = i,
                         .from = hull[j - 1],
                         .to = hull[j],
+                        .rank = j,
                         .bits = unit.bits[to] - unit.bits[from],
-                        .kl = unit.kl[from] - unit.kl[to]});
+                        .saved = Slope(unit, hull[j - 1], hull[j])});
     }
   }
   // Hulls are convex, so a unit's steps keep their order.
-  std::stable_sort(steps_.begin(), steps_.end(), [](const Step& a, const Step& b) {
-    return a.kl * b.bits > b.kl * a.bits;
+  std::sort(steps_.begin(), steps_.end(), [](const Step& a, const Step& b) {
+    return std::tuple(-a.saved, a.unit, a.rank) < std::tuple(-b.saved, b.unit, b.rank);
   });
 }
 

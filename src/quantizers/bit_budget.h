@@ -46,8 +46,9 @@ class BitBudget {
     size_t unit = 0;
     int from = 0;
     int to = 0;
-    double bits = 0;  // more
-    double kl = 0;    // less
+    size_t rank = 0;   // among the unit's steps
+    double bits = 0;   // more
+    double saved = 0;  // divergence, per bit
   };
   BudgetPoint PointOf(std::vector<int> choice) const;
 

@@ -353,7 +353,7 @@ Status LayerQuantizer::MeasureRows(const LayerModule& module, int64_t begin, int
 
 LayerRunner::Replace LayerQuantizer::Replacement(const LayerModules& layer,
                                                  const QuantizedLayer& quantized) const {
-  return [this, &layer, &quantized](const std::string& name) -> Result<std::unique_ptr<WeightSource>> {
+  return [&layer, &quantized](const std::string& name) -> Result<std::unique_ptr<WeightSource>> {
     if (const auto it = quantized.modules.find(name); it != quantized.modules.end()) {
       const LayerModule& module = *layer.Find(name);
       return MakeQuantizedSource(module.scheme(), *module.planned->module, it->second);

@@ -24,8 +24,8 @@
 namespace octavo {
 namespace {
 
-constexpr int64_t kWindow = 256;       // tokens of a sample that are used
-constexpr int64_t kPositionStep = 2;   // every how many positions are compared
+constexpr int64_t kWindow = 256;      // tokens of a sample that are used
+constexpr int64_t kPositionStep = 4;  // every how many positions are compared
 
 // The first tokens of the samples, in windows.
 std::vector<std::vector<int32_t>> TakeWindows(const CalibrationData& data, int64_t max_tokens) {
