@@ -17,7 +17,8 @@
 namespace octavo {
 namespace {
 
-// As bitsandbytes: the weight in half precision, q = rne(w * (127 / absmax)) in f32.
+// As bitsandbytes: the weight in half precision, q = rne(w * (1 / absmax * 127)), each step rounded to f32:
+// torch divides a number by a tensor by way of the reciprocal.
 Status Quantize(const TargetModule& module, const float* x, int64_t row_begin, int64_t count,
                 QuantizedRows& rows) {
   const int64_t k = module.k;
@@ -32,7 +33,7 @@ Status Quantize(const TargetModule& module, const float* x, int64_t row_begin, i
                    [](float value) { return RoundToDType(DType::kF16, value); });
     OCTAVO_ASSIGN_OR_RETURN(const float absmax, AbsMax(module, halves.data(), row_begin + row, 1));
     rows.scales[static_cast<size_t>(row)] = absmax;
-    const float inverse = absmax > 0 ? 127.0f / absmax : 0.0f;
+    const float inverse = absmax > 0 ? 1.0f / absmax * 127.0f : 0.0f;
     for (int64_t i = 0; i < k; ++i) {
       const auto q = static_cast<int8_t>(std::nearbyintf(halves[static_cast<size_t>(i)] * inverse));
       rows.codes[static_cast<size_t>(row * k + i)] = static_cast<uint8_t>(q);
