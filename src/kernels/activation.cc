@@ -123,9 +123,10 @@ Status ActivationBuffer::Reserve(const ActivationSpec& spec, int64_t max_rows, i
   const int64_t outlier_bytes = splits ? max_rows * cols * static_cast<int64_t>(sizeof(OutlierValue)) : 0;
   const int64_t total = data_bytes + scale_bytes + row_sum_bytes + group_sum_bytes + count_bytes +
                         outlier_bytes + 64;
-  const bool same = memory_.size() > 0 && spec == view_.spec && cols == view_.cols &&
+  const bool same = memory_.size() > 0 && spec.SameLayout(view_.spec) && cols == view_.cols &&
                     max_rows <= max_rows_;
   if (same) {
+    view_.spec = spec;
     SetRows(max_rows);
     return Status::Ok();
   }
@@ -202,6 +203,7 @@ void ActivationBuffer::EncodeRow(int64_t row, const float* x) {
     r.group_sums_f32 = Mutable(v.group_sums_f32) + row * v.sum_groups();
   }
   r.sum_group = v.spec.sum_group;
+  r.static_scale = v.spec.static_scale;
   Encode(v.spec.format, r);
   if (v.tiled) SpreadRow(staging, used, row, row_bytes, memory_.data());
 }

@@ -9,6 +9,8 @@
 //   kInt8  a = max(amax, 2^-100); scale = a / 127; q = rne(x * (127 / a))
 //   kFp8   scale = max(amax / 448, 1 / (448 * 512)); q = E4M3(x * (1 / scale)), |q| <= 448
 //   kFp8Group128  the same per 128 columns, but q = E4M3(x / scale)
+// With a static scale (calibrated, from the checkpoint), kInt8 and kFp8 take that instead of a row's
+// own, and codes saturate at +-127 and +-448: q = rne(clamp(x * (1 / scale))).
 // With an outlier threshold (LLM.int8(), arXiv:2208.07339, section 3.2) kInt8 leaves values of at least
 // that magnitude out: they count for nothing in amax, get code 0, and come as a list beside the row,
 // rounded to bf16. Chosen per row, never per batch. (kF32 does the same for studies: 0 in the row.)
@@ -49,19 +51,27 @@ struct ActivationSpec {
   int sum_group = 0;  // group_sums over this many columns (the last group may be short); 0: none
   bool tiles = false;  // the kernel reads many rows faster in tile order (GemmKernel::reads_tiles)
   float outlier_threshold = 0;  // kInt8, kF32: |x| from here on is an outlier; 0: there are none
+  float static_scale = 0;  // kInt8, kFp8: the scale of every row; 0: each row has its own
 
   bool operator==(const ActivationSpec&) const = default;
+  // Whether one buffer serves both, with another scale each time.
+  bool SameLayout(const ActivationSpec& o) const {
+    return format == o.format && sum_group == o.sum_group && tiles == o.tiles &&
+           outlier_threshold == o.outlier_threshold;
+  }
 };
 
 // The activation that multiplying by `weight` with activations of `format` takes. Sums follow from the
 // weight's zero points; int8 kernels with group scales need them too, to store codes as unsigned.
 inline ActivationSpec RequiredActivation(const WeightSpec& weight, ActivationFormat format,
-                                         float outlier_threshold = 0) {
+                                         float outlier_threshold = 0, float static_scale = 0) {
   const bool groups = weight.scales == ScaleLayout::kGroup || weight.scales == ScaleLayout::kTwoLevel;
   const bool sums = groups && (weight.has_min || format == ActivationFormat::kInt8);
+  const bool fixed = format == ActivationFormat::kInt8 || format == ActivationFormat::kFp8;
   return {.format = format,
           .sum_group = sums ? weight.group_size : 0,
-          .outlier_threshold = outlier_threshold};
+          .outlier_threshold = outlier_threshold,
+          .static_scale = fixed ? static_scale : 0};
 }
 
 // A value left out of a row.
@@ -138,6 +148,9 @@ class ActivationBuffer {
   // Sets the current number of rows (at most the reserved number), before they are encoded. With
   // `tiles` they come in tile order if the spec asks for it and there are enough of them to gain.
   void SetRows(int64_t rows, bool tiles = false);
+
+  // Of the rows encoded from now on.
+  void SetStaticScale(float scale) { view_.spec.static_scale = scale; }
 
   const ActivationView& view() const { return view_; }
   size_t bytes() const { return memory_.size(); }

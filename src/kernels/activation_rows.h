@@ -17,6 +17,7 @@ struct ActivationRow {
   int32_t* group_sums;    // kInt8, when sum_group > 0
   float* group_sums_f32;  // other formats, when sum_group > 0
   int64_t sum_group;
+  float static_scale = 0;  // kInt8, kFp8: the scale when > 0
 };
 
 struct ActivationEncoders {

@@ -24,6 +24,9 @@ struct V {
   static F Mul(F a, F b) { return _mm512_mul_ps(a, b); }
   static F Div(F a, F b) { return _mm512_div_ps(a, b); }
   static F Add(F a, F b) { return _mm512_add_ps(a, b); }
+  static F Clamp(F v, F limit) {
+    return _mm512_max_ps(_mm512_min_ps(v, limit), _mm512_sub_ps(_mm512_setzero_ps(), limit));
+  }
   static I AddI(I a, I b) { return _mm512_add_epi32(a, b); }
   static I ToInt(F v) { return _mm512_cvtps_epi32(v); }
   static I Magnitude(F v) {

@@ -56,12 +56,17 @@ void EncodeInt8(const ActivationRow& r) {
   auto* out = static_cast<int8_t*>(r.out);
   const float amax = std::max(AbsMax(r.x, r.cols), kInt8MinAmax);
   const bool finite = std::isfinite(amax);
-  const float inverse = 127.0f / amax;
+  float inverse = 127.0f / amax;
   r.scales[0] = finite ? amax / 127.0f : kNan;
+  if (r.static_scale > 0) {
+    inverse = 1.0f / r.static_scale;
+    r.scales[0] = finite ? r.static_scale : kNan;
+  }
   int32_t row_sum = 0;
   if (r.sum_group > 0) std::fill_n(r.group_sums, (r.cols + r.sum_group - 1) / r.sum_group, 0);
   for (int64_t i = 0; i < r.cols; ++i) {
-    out[i] = finite ? static_cast<int8_t>(std::nearbyintf(r.x[i] * inverse)) : int8_t{0};
+    const float q = std::clamp(r.x[i] * inverse, -127.0f, 127.0f);
+    out[i] = finite ? static_cast<int8_t>(std::nearbyintf(q)) : int8_t{0};
     row_sum += out[i];
     if (r.sum_group > 0) r.group_sums[i / r.sum_group] += out[i];
   }
@@ -72,7 +77,8 @@ void EncodeFp8(const ActivationRow& r) {
   auto* out = static_cast<uint16_t*>(r.out);
   const float amax = AbsMax(r.x, r.cols);
   const bool finite = std::isfinite(amax);
-  const float scale = std::max(amax / 448.0f, kFp8MinScale);
+  const float scale =
+      r.static_scale > 0 ? r.static_scale : std::max(amax / 448.0f, kFp8MinScale);
   const float inverse = 1.0f / scale;
   r.scales[0] = finite ? scale : kNan;
   for (int64_t i = 0; i < r.cols; ++i) {

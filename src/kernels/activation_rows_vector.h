@@ -5,7 +5,7 @@
 //
 // Include inside an anonymous namespace after defining
 //   struct V { using F = ...; using I = ...; Load LoadFirst Store Zero ZeroI MaxBits ReduceMaxBits Set
-//              Mul Div Add ToInt AddI StoreInt8 StoreBf16 LoadBf16 RoundE4M3 FoldSum ReduceSum };
+//              Mul Div Add Clamp ToInt AddI StoreInt8 StoreBf16 LoadBf16 RoundE4M3 FoldSum ReduceSum };
 
 // Lanes beyond the row come as zeros, so every loop runs in whole vectors.
 inline V::F LoadAt(const float* x, int64_t i, int64_t cols) {
@@ -53,12 +53,15 @@ inline void EncodeBf16(const ActivationRow& r) {
   SumGroupsBf16(r);
 }
 
-// Rounds [begin, end) to int8 and returns the sum.
+// Rounds [begin, end) to int8 and returns the sum. Only a static scale can leave the range.
+template <bool kClamp>
 inline int32_t RoundInt8(const ActivationRow& r, int64_t begin, int64_t end, V::F inverse) {
   auto* out = static_cast<int8_t*>(r.out);
   V::I sum = V::ZeroI();
   for (int64_t i = begin; i < end; i += 16) {
-    const V::I q = V::ToInt(V::Mul(LoadAt(r.x, i, r.cols), inverse));
+    V::F scaled = V::Mul(LoadAt(r.x, i, r.cols), inverse);
+    if constexpr (kClamp) scaled = V::Clamp(scaled, V::Set(127.0f));
+    const V::I q = V::ToInt(scaled);
     V::StoreInt8(out + i, q);
     sum = V::AddI(sum, q);
   }
@@ -83,9 +86,15 @@ inline void EncodeInt8(const ActivationRow& r) {
     r.row_sum[0] = 0;
     return;
   }
-  const V::F inverse = V::Set(127.0f / amax);
+  V::F inverse = V::Set(127.0f / amax);
+  auto round = &RoundInt8<false>;
+  if (r.static_scale > 0) {
+    r.scales[0] = r.static_scale;
+    inverse = V::Set(1.0f / r.static_scale);
+    round = &RoundInt8<true>;
+  }
   if (r.sum_group == 0 || r.sum_group % 16 != 0) {
-    r.row_sum[0] = RoundInt8(r, 0, r.cols, inverse);
+    r.row_sum[0] = round(r, 0, r.cols, inverse);
     for (int64_t g = 0; g < groups; ++g) r.group_sums[g] = 0;
     for (int64_t i = 0; i < (groups > 0 ? r.cols : 0); ++i) r.group_sums[i / r.sum_group] += out[i];
     return;
@@ -94,7 +103,7 @@ inline void EncodeInt8(const ActivationRow& r) {
   for (int64_t g = 0; g < groups; ++g) {
     const int64_t begin = g * r.sum_group;
     const int64_t end = begin + r.sum_group < r.cols ? begin + r.sum_group : r.cols;
-    r.group_sums[g] = RoundInt8(r, begin, end, inverse);
+    r.group_sums[g] = round(r, begin, end, inverse);
     row_sum += r.group_sums[g];
   }
   r.row_sum[0] = row_sum;
@@ -105,7 +114,8 @@ inline void EncodeFp8(const ActivationRow& r) {
   const float amax = AbsMax(r.x, r.cols);
   const bool finite = IsFinite(amax);
   const float raw = amax / 448.0f;
-  const float scale = raw > kFp8MinScale ? raw : kFp8MinScale;
+  const float dynamic = raw > kFp8MinScale ? raw : kFp8MinScale;
+  const float scale = r.static_scale > 0 ? r.static_scale : dynamic;
   r.scales[0] = finite ? scale : __builtin_nanf("");
   if (finite) {
     const V::F inverse = V::Set(1.0f / scale);

@@ -24,14 +24,16 @@ struct Encoded {
   std::vector<int32_t> sums;
   int32_t row_sum = 0;
 
-  Encoded(const std::vector<float>& x, int64_t sum_group, void (*encode)(const ActivationRow&)) {
+  Encoded(const std::vector<float>& x, int64_t sum_group, void (*encode)(const ActivationRow&),
+          float static_scale = 0) {
     const auto cols = static_cast<int64_t>(x.size());
     out.assign(x.size() * 4 + 64, std::byte{0});
     scales.assign(x.size() / 128 + 1, -1.0f);
     const size_t groups = sum_group == 0 ? 0 : (x.size() + sum_group - 1) / sum_group;
     sums_f32.assign(groups, -1.0f);
     sums.assign(groups, -1);
-    encode({x.data(), cols, out.data(), scales.data(), &row_sum, sums.data(), sums_f32.data(), sum_group});
+    encode({x.data(), cols, out.data(), scales.data(), &row_sum, sums.data(), sums_f32.data(), sum_group,
+            static_scale});
   }
   template <typename T>
   bool SameBits(const std::vector<T>& a, const std::vector<T>& b) const {
@@ -82,9 +84,12 @@ void ExpectSameAsReference(const ActivationEncoders& encoders) {
   for (const auto& x : Rows()) {
     for (int64_t group : {int64_t{0}, int64_t{10}, int64_t{32}, int64_t{128}, static_cast<int64_t>(x.size())}) {
       for (size_t f = 0; f < std::size(formats); ++f) {
-        const Encoded want(x, group, kActivationEncoders_reference.*formats[f]);
-        const Encoded got(x, group, encoders.*formats[f]);
-        EXPECT_TRUE(want == got) << "format " << f << " cols " << x.size() << " group " << group;
+        for (const float scale : {0.0f, 0.0123f, 0x1p-9f}) {  // a static one saturates
+          const Encoded want(x, group, kActivationEncoders_reference.*formats[f], scale);
+          const Encoded got(x, group, encoders.*formats[f], scale);
+          EXPECT_TRUE(want == got) << "format " << f << " cols " << x.size() << " group " << group
+                                   << " static " << scale;
+        }
       }
     }
   }
@@ -113,6 +118,31 @@ TEST(ActivationBufferTest, Int8FollowsTheDocumentedRule) {
   EXPECT_EQ(v.group_sums[0], -32);
   EXPECT_EQ(v.group_sums[1], 16);
   EXPECT_EQ(v.group_sums[2], 127);
+}
+
+TEST(ActivationBufferTest, StaticScalesSaturate) {
+  ActivationBuffer buffer;
+  const float x[3] = {1.0f, -0.26f, 300.0f};
+  ASSERT_TRUE(buffer.Reserve({.format = ActivationFormat::kInt8, .static_scale = 0.5f}, 1, 3).ok());
+  buffer.EncodeRow(0, x);
+  EXPECT_EQ(buffer.view().scales[0], 0.5f);
+  EXPECT_EQ(buffer.view().Row<int8_t>(0)[0], 2);
+  EXPECT_EQ(buffer.view().Row<int8_t>(0)[1], -1);
+  EXPECT_EQ(buffer.view().Row<int8_t>(0)[2], 127);
+  EXPECT_EQ(buffer.view().row_sums[0], 128);
+  ASSERT_TRUE(buffer.Reserve({.format = ActivationFormat::kFp8, .static_scale = 0.5f}, 1, 3).ok());
+  buffer.EncodeRow(0, x);
+  EXPECT_EQ(buffer.view().scales[0], 0.5f);
+  EXPECT_EQ(Bf16ToF32(buffer.view().Row<uint16_t>(0)[0]), 2.0f);
+  EXPECT_EQ(Bf16ToF32(buffer.view().Row<uint16_t>(0)[2]), 448.0f);
+  // The same memory serves the next layer's scale, and rows with their own.
+  buffer.SetStaticScale(0.25f);
+  buffer.EncodeRow(0, x);
+  EXPECT_EQ(buffer.view().scales[0], 0.25f);
+  EXPECT_EQ(Bf16ToF32(buffer.view().Row<uint16_t>(0)[0]), 4.0f);
+  buffer.SetStaticScale(0);
+  buffer.EncodeRow(0, x);
+  EXPECT_EQ(buffer.view().scales[0], 300.0f / 448.0f);
 }
 
 TEST(ActivationBufferTest, Fp8HoldsE4M3ValuesWithinHalfAStep) {

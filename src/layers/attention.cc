@@ -34,6 +34,13 @@ void SelfAttention::Forward(Step& step, ArenaMatrix y, bool accumulate) const {
   qkv_.Forward(step, step.ws.activations(), qkv, /*accumulate=*/false);
   if (rope_ != nullptr) Rotate(step, qkv);
 
+  if (step.kv_tap != nullptr) {
+    (*step.kv_tap)({.k = qkv.data + q_size,
+                    .v = qkv.data + q_size + kv_size,
+                    .cols = kv_size,
+                    .row_stride = qkv.row_stride});
+  }
+
   const KvLayout& layout = step.kv.LayoutOf(config_.layer);
   const KvPages pages = step.kv.PagesOf(config_.layer);
   const auto& sequences = step.batch.sequences[static_cast<size_t>(step.kv.GroupOf(config_.layer))];

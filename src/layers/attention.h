@@ -22,6 +22,16 @@ struct AttentionConfig {
   float softmax_scale = 0;
   float softcap = 0;
   int64_t window = 0;
+  float k_scale = 1.0f;  // of an FP8 KV cache
+  float v_scale = 1.0f;
+
+  KvLayerSpec kv() const {
+    return {.num_kv_heads = num_kv_heads,
+            .head_dim = head_dim,
+            .window = window,
+            .k_scale = k_scale,
+            .v_scale = v_scale};
+  }
 };
 
 class SelfAttention {
@@ -38,6 +48,7 @@ class SelfAttention {
   // `y`, [num_tokens, hidden_size].
   void Forward(Step& step, ArenaMatrix y, bool accumulate) const;
 
+  const AttentionConfig& config() const { return config_; }
   const Linear& qkv() const { return qkv_; }
   const Linear& out() const { return out_; }
 

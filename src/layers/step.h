@@ -30,6 +30,15 @@ struct ForwardBatch {
 // layer consumes. Calibration runs with f32 activations, so it sees floats.
 using LinearTap = std::function<void(std::string_view slot, const ActivationView& input)>;
 
+// Sees what a layer writes to the KV cache: rows of all kv heads, k after its rotation.
+struct KvRows {
+  const float* k = nullptr;  // [num_tokens, num_kv_heads * head_dim], rows `row_stride` floats apart
+  const float* v = nullptr;
+  int64_t cols = 0;
+  int64_t row_stride = 0;
+};
+using KvTap = std::function<void(const KvRows& rows)>;
+
 struct Step {
   const ForwardBatch& batch;
   ThreadPool& pool;
@@ -37,6 +46,7 @@ struct Step {
   KvCache& kv;
   Workspace& ws;
   const LinearTap* tap = nullptr;
+  const KvTap* kv_tap = nullptr;
 
   ArenaMatrix Hidden(int64_t hidden_size) const {
     return ws.Matrix(Workspace::Role::kHidden, hidden_size);

@@ -12,7 +12,7 @@ Status ActivationSet::Reserve(std::span<const ActivationSpec> specs, int64_t max
                               int64_t cols) {
   for (const ActivationSpec& spec : specs) {
     auto it = std::find_if(entries_.begin(), entries_.end(), [&](const Entry& e) {
-      return e.cols == cols && e.buffer.view().spec == spec;
+      return e.cols == cols && e.buffer.view().spec.SameLayout(spec);
     });
     if (it != entries_.end()) continue;
     Entry entry;
@@ -29,8 +29,11 @@ void ActivationSet::SetRows(int64_t rows, bool tiles) {
 
 void ActivationSet::Select(std::span<const ActivationSpec> specs, int64_t cols) {
   for (Entry& entry : entries_) {
-    entry.selected = entry.cols == cols && std::find(specs.begin(), specs.end(),
-                                                     entry.buffer.view().spec) != specs.end();
+    const auto it = std::find_if(specs.begin(), specs.end(), [&](const ActivationSpec& spec) {
+      return spec.SameLayout(entry.buffer.view().spec);
+    });
+    entry.selected = entry.cols == cols && it != specs.end();
+    if (entry.selected) entry.buffer.SetStaticScale(it->static_scale);
   }
 }
 

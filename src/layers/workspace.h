@@ -26,7 +26,8 @@ class ActivationSet {
   // Before EncodeRow; `tiles` allows tile order (ActivationBuffer::SetRows) to what asks for it.
   void SetRows(int64_t rows, bool tiles = false);
 
-  // Chooses the formats the next EncodeRow calls fill. Every spec must have been reserved.
+  // Chooses the formats the next EncodeRow calls fill, with the static scales of `specs`. Every spec
+  // must have been reserved (its static scale aside), and no two may have the same layout.
   void Select(std::span<const ActivationSpec> specs, int64_t cols);
 
   // Encodes row `row` from f32 into all selected formats. Safe from several threads on distinct rows.

@@ -31,10 +31,7 @@ class LlamaLikeModel : public Model {
 
   std::vector<KvLayerSpec> kv_layers() const override {
     std::vector<KvLayerSpec> out;
-    for (const int64_t window : config().layer_windows) {
-      out.push_back({.num_kv_heads = config().num_kv_heads, .head_dim = config().head_dim,
-                     .window = window});
-    }
+    for (const DecoderLayer& layer : layers_) out.push_back(layer.attention.config().kv());
     return out;
   }
 
@@ -111,13 +108,16 @@ Result<SelfAttention> LoadAttention(const ModelConfig& c, WeightLoader& loader,
   OCTAVO_ASSIGN_OR_RETURN(
       Linear out, loader.LoadLinear(attn + ".o_proj", {{attn + ".o_proj", c.hidden_size}}, q_size,
                                     c.o_bias));
+  OCTAVO_ASSIGN_OR_RETURN(const WeightLoader::KvScales kv, loader.LoadKvScales(attn));
   const AttentionConfig config{
       .layer = layer,
       .num_heads = c.num_heads,
       .num_kv_heads = c.num_kv_heads,
       .head_dim = c.head_dim,
       .softmax_scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(c.head_dim))),
-      .window = c.layer_windows[static_cast<size_t>(layer)]};
+      .window = c.layer_windows[static_cast<size_t>(layer)],
+      .k_scale = kv.k,
+      .v_scale = kv.v};
   return SelfAttention(config, std::move(rope), std::move(qkv), std::move(out));
 }
 

@@ -98,6 +98,34 @@ Result<Embedding> WeightLoader::LoadEmbedding(const std::string& name, int64_t r
   return Embedding::Load(checkpoint_, name, rows, cols);
 }
 
+// 0: none of the names is there, or the value says so.
+Result<float> WeightLoader::FindScale(const std::vector<std::string>& names) const {
+  for (const std::string& name : names) {
+    const StoredTensor* tensor = checkpoint_->Find(StoredName(name));
+    if (tensor == nullptr) continue;
+    if (tensor->shape.NumElements() != 1) {
+      return Unimplemented(fmt::format("tensor '{}' has shape {}, want one scale per layer",
+                                       tensor->name, tensor->shape.ToString()));
+    }
+    float scale = 0;
+    OCTAVO_RETURN_IF_ERROR(checkpoint_->ReadRowsF32(*tensor, 0, 1, &scale));
+    if (!std::isfinite(scale)) return DataLoss(fmt::format("tensor '{}' is {}", tensor->name, scale));
+    return std::max(scale, 0.0f);
+  }
+  return 0.0f;
+}
+
+Result<WeightLoader::KvScales> WeightLoader::LoadKvScales(const std::string& attention) const {
+  OCTAVO_ASSIGN_OR_RETURN(const float k,
+                          FindScale({attention + ".k_scale", attention + ".k_proj.k_scale",
+                                     attention + ".k_proj.output_scale", attention + ".kv_scale"}));
+  OCTAVO_ASSIGN_OR_RETURN(const float v,
+                          FindScale({attention + ".v_scale", attention + ".v_proj.v_scale",
+                                     attention + ".v_proj.output_scale", attention + ".kv_scale"}));
+  if (k == 0 && v == 0) return KvScales{};
+  return KvScales{.k = k > 0 ? k : v, .v = v > 0 ? v : k};
+}
+
 Result<std::shared_ptr<RopeTable>> WeightLoader::MakeRopeTable(const ModelConfig& config) const {
   const int64_t length =
       options_.max_model_len > 0 ? options_.max_model_len : config.max_position_embeddings;
@@ -140,6 +168,18 @@ Result<LinearPart> WeightLoader::DescribeLmHead(const std::string& module,
   return Describe(module, *source);
 }
 
+// Fused parts read one activation: the largest of their static scales, as vLLM takes it, or a scale
+// per token where one of the parts wants that.
+float WeightLoader::StaticScaleFor(ActivationFormat format, const std::vector<Source>& sources) const {
+  float largest = 0;
+  for (const Source& source : sources) {
+    if (FormatFor(*source) != format) continue;
+    if (source->info().input_scale == 0) return 0;
+    largest = std::max(largest, source->info().input_scale);
+  }
+  return largest;
+}
+
 Result<Linear> WeightLoader::Pack(std::string slot, const std::vector<Source>& sources,
                                   const std::vector<std::string>& modules,
                                   std::vector<float> bias) {
@@ -152,7 +192,8 @@ Result<Linear> WeightLoader::Pack(std::string slot, const std::vector<Source>& s
                        return source->ReadRows(begin, count, rows);
                      },
                      .outlier_threshold = source->info().outlier_threshold,
-                     .kept = std::move(kept)});
+                     .kept = std::move(kept),
+                     .static_scale = StaticScaleFor(FormatFor(*source), sources)});
   }
   OCTAVO_ASSIGN_OR_RETURN(PackedWeight packed, PackedWeight::Pack(parts, isa_, pool_));
   std::vector<LinearPart> reports;

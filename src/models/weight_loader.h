@@ -88,6 +88,15 @@ class WeightLoader {
 
   Result<Embedding> LoadEmbedding(const std::string& name, int64_t rows, int64_t cols);
 
+  // Scales of an FP8 KV cache stored with an attention module ("model.layers.0.self_attn"): k_scale and
+  // v_scale, the older kv_scale for both, or the names that vLLM maps to these. One of them alone
+  // counts for both; without any, and for values that are not positive, they are 1.
+  struct KvScales {
+    float k = 1.0f;
+    float v = 1.0f;
+  };
+  Result<KvScales> LoadKvScales(const std::string& attention) const;
+
   // The rotary table for options().max_model_len, shared by the layers.
   Result<std::shared_ptr<RopeTable>> MakeRopeTable(const ModelConfig& config) const;
 
@@ -103,10 +112,12 @@ class WeightLoader {
 
   Result<Source> OpenPart(const std::string& module) const;
   Result<Source> OpenLmHead(const std::string& module, const std::string& tied_to) const;
+  Result<float> FindScale(const std::vector<std::string>& names) const;
   // The checkpoint's name of a module or tensor of the loaded range.
   std::string StoredName(const std::string& name) const;
   LinearPart Describe(const std::string& module, const WeightSource& source) const;
   ActivationFormat FormatFor(const WeightSource& source) const;
+  float StaticScaleFor(ActivationFormat format, const std::vector<Source>& sources) const;
   Result<Linear> Pack(std::string slot, const std::vector<Source>& sources,
                       const std::vector<std::string>& modules, std::vector<float> bias);
 

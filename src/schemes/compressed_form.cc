@@ -46,8 +46,9 @@ TensorPiece EncodeScales(const TargetModule& module, const QuantizedRows& rows, 
   const int64_t cols = ScaleCols(args, module.k);
   const auto width = static_cast<uint64_t>(BitsOf(module.dtype) / 8);
   const int64_t step = args.strategy == Strategy::kBlock ? args.block_rows : 1;
-  TensorPiece piece{static_cast<uint64_t>(row_begin / step * cols) * width, {}};
-  const int64_t count = args.strategy == Strategy::kTensor ? (row_begin == 0 ? 1 : 0) : rows.count;
+  const bool one = args.strategy == Strategy::kTensor;
+  TensorPiece piece{one ? 0 : static_cast<uint64_t>(row_begin / step * cols) * width, {}};
+  const int64_t count = one ? (row_begin == 0 ? 1 : 0) : rows.count;
   for (int64_t row = 0; row < count; row += step) {
     for (int64_t col = 0; col < cols; ++col) {
       AppendScale(module.dtype, rows.scales[static_cast<size_t>(row * cols + col)], piece.bytes);
@@ -77,6 +78,13 @@ TensorPiece EncodePackedZeros(const TargetModule& module, const QuantizedRows& r
       std::memcpy(piece.bytes.data() + (word * cols + col) * 4, packed.data() + word * 4, 4);
     }
   }
+  return piece;
+}
+
+TensorPiece EncodeZeros(const TargetModule& module, const QuantizedRows& rows, int64_t row_begin) {
+  TensorPiece piece;
+  piece.offset = static_cast<uint64_t>(row_begin * ScaleCols(module.args.weights, module.k));
+  AppendBytes(rows.zero_points.data(), rows.zero_points.size(), piece.bytes);
   return piece;
 }
 
@@ -144,6 +152,9 @@ std::vector<TensorSpec> CompressedTensors(const TargetModule& module) {
                                         Shape{PackedWords(module.n, args.num_bits), cols}}
                            : TensorSpec{module.name + ".weight_zero_point", DType::kI8, scale_shape});
   }
+  if (module.args.static_input()) {
+    specs.push_back({module.name + ".input_scale", module.dtype, Shape{1}});
+  }
   return specs;
 }
 
@@ -164,11 +175,13 @@ void EncodeCompressed(const TargetModule& module, const QuantizedRows& rows, int
     const int64_t shape[] = {module.n, module.k};
     if (row_begin == 0) AppendBytes(shape, sizeof shape, piece.bytes);
   }
-  if (module.args.weights.symmetric) return;
-  if (packed) return pieces.push_back(EncodePackedZeros(module, rows, row_begin));
+  if (!module.args.weights.symmetric) {
+    pieces.push_back(packed ? EncodePackedZeros(module, rows, row_begin)
+                            : EncodeZeros(module, rows, row_begin));
+  }
+  if (!module.args.static_input()) return;
   TensorPiece& piece = pieces.emplace_back();
-  piece.offset = static_cast<uint64_t>(row_begin * ScaleCols(module.args.weights, module.k));
-  AppendBytes(rows.zero_points.data(), rows.zero_points.size(), piece.bytes);
+  if (row_begin == 0) AppendScale(module.dtype, module.input_scale, piece.bytes);
 }
 
 void CompressedToWeightRows(const TargetModule& module, QuantizedRows& from, WeightRows& to) {

@@ -5,6 +5,7 @@
 //   weight            I8 or F8_E4M3 [n, k]           int-, float-, naive-quantized
 //   weight_packed     I32 [n, ceil(k * b / 32)]      pack-quantized, with weight_shape I64 [2] = [n, k]
 //   weight_scale      BF16, F16 or F32: [1], [n, 1], [n, k / group_size], [ceil(n / r), ceil(k / c)]
+//   input_scale       [1] like weight_scale, where activations are static
 //   weight_zero_point asymmetric: I8 like weight_scale, or packed I32 [ceil(n * b / 32), scale columns]
 //
 // The same reader serves `quant_method: fp8`, whose scales are F32 and, per block, called

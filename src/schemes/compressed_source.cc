@@ -307,6 +307,21 @@ Status OpenZeroPoints(const StoredModule& module, const TargetModule& target,
   return Status::Ok();
 }
 
+// Sets the scale of static activations. A checkpoint without one runs with a scale per token.
+Status OpenInputScale(const StoredModule& module, ActivationChoice& activation, WeightInfo& info) {
+  if (!activation.static_scale) return Status::Ok();
+  const StoredTensor* tensor = module.checkpoint->Find(module.name + ".input_scale");
+  if (tensor == nullptr) {
+    info.note = "no input_scale for static activations: run with a scale per token";
+    return Status::Ok();
+  }
+  OCTAVO_RETURN_IF_ERROR(CheckTensor(*tensor, {DType::kBF16, DType::kF16, DType::kF32}, std::nullopt));
+  OCTAVO_RETURN_IF_ERROR(CheckShape(*tensor, {Shape{1}, Shape{}, Shape{1, 1}}));
+  OCTAVO_RETURN_IF_ERROR(module.checkpoint->ReadRowsF32(*tensor, 0, 1, &info.input_scale));
+  if (std::isfinite(info.input_scale) && info.input_scale > 0) return Status::Ok();
+  return BadValue(*tensor, 0, 0, fmt::format("is {}, want a positive number", info.input_scale));
+}
+
 }  // namespace
 
 Result<std::unique_ptr<WeightSource>> OpenCompressed(const StoredModule& module) {
@@ -327,6 +342,7 @@ Result<std::unique_ptr<WeightSource>> OpenCompressed(const StoredModule& module)
                                   (set.zeros == nullptr ? 0 : set.zeros->bytes),
                   .dequantized = target.dtype,
                   .note = std::move(activation.note)};
+  OCTAVO_RETURN_IF_ERROR(OpenInputScale(module, activation, info));
   return std::unique_ptr<WeightSource>(
       std::make_unique<CompressedSource>(module, std::move(target), set, std::move(info)));
 }

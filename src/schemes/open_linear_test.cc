@@ -81,10 +81,25 @@ TEST(OpenLinearTest, ReadsAutoFp8PerTensor) {
   const auto source = Open(checkpoint, "a");
   EXPECT_EQ(source->info().scheme, "FP8");
   EXPECT_EQ(source->info().activation, ActivationFormat::kFp8);
-  EXPECT_THAT(source->info().note, HasSubstr("static"));
+  EXPECT_EQ(source->info().input_scale, 0.5f);
+  EXPECT_EQ(source->info().note, "");
   const std::vector<float> values = Values(*source);
   for (size_t i = 0; i < codes.size(); ++i) ASSERT_EQ(values[i], E4M3ToF32(codes[i]) * 0.0371f);
   EXPECT_EQ(Open(checkpoint, "router")->info().scheme, "dense");
+}
+
+TEST(OpenLinearTest, StaticActivationsNeedAPositiveScale) {
+  TestCheckpoint folder;
+  folder.config["quantization_config"] = {{"quant_method", "fp8"}, {"activation_scheme", "static"}};
+  folder.Add("a.weight", DType::kF8E4M3, Shape{kN, kK}, E4M3Codes(kN * kK));
+  folder.Add("a.weight_scale", DType::kF32, Shape{}, std::vector<float>{0.0371f});
+  const auto source = Open(folder.Open(), "a");
+  EXPECT_EQ(source->info().input_scale, 0);
+  EXPECT_THAT(source->info().note, HasSubstr("no input_scale"));
+  folder.Add("a.input_scale", DType::kF32, Shape{}, std::vector<float>{-1.0f});
+  auto loader = LinearLoader::Create(folder.Open());
+  ASSERT_TRUE(loader.ok());
+  EXPECT_THAT(loader->OpenLinear("a").status().message(), HasSubstr("want a positive number"));
 }
 
 // 192 columns in blocks of 128: the second block is cut, and groups become 64 wide.

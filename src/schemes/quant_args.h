@@ -40,6 +40,8 @@ struct SchemeArgs {
   float outlier_threshold = 0;     // LLM.int8(): activations from here on stay in 16 bit; 0: none do
 
   bool operator==(const SchemeArgs&) const = default;
+  // Whether activations have a scale that calibration measures.
+  bool static_input() const { return input && !input->dynamic; }
 };
 
 // Reads an args object ("weights", "input_activations", "kv_cache_scheme"). Unknown keys are errors,

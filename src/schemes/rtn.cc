@@ -117,6 +117,10 @@ bool QuantizeRow(const TargetModule& module, const float* x, int64_t row, Quanti
 
 }  // namespace
 
+float StaticInputScale(const QuantArgs& args, DType dtype, float absmax) {
+  return ChooseScale(args, dtype, {-absmax, absmax, true}).scale;
+}
+
 Result<float> AbsMax(const TargetModule& module, const float* x, int64_t row_begin, int64_t count) {
   const ValueRange range = ActiveQuantizeOps().range(x, count * module.k);
   if (!range.finite) return NotFinite(module, x, row_begin, count);

@@ -24,6 +24,9 @@ namespace octavo {
 Status QuantizeRtn(const TargetModule& module, const float* x, int64_t row_begin, int64_t count,
                    QuantizedRows& rows);
 
+// The scale of static activations whose largest magnitude is `absmax`, by the same rule.
+float StaticInputScale(const QuantArgs& args, DType dtype, float absmax);
+
 // max |x| over `count` values. Errors: DataLoss naming the first NaN or infinity; `x` is [.., k] from
 // row_begin on.
 Result<float> AbsMax(const TargetModule& module, const float* x, int64_t row_begin, int64_t count);

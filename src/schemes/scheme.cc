@@ -96,14 +96,14 @@ Result<ActivationChoice> ChooseActivation(const SchemeArgs& args) {
     }
     choice.format = ActivationFormat::kFp8Group128;
   } else if (!input.dynamic) {
-    choice.note = "static activation scales: run with a scale per token, which is never less exact";
+    choice.static_scale = input.symmetric && input.strategy == Strategy::kTensor;
   } else if (input.strategy == Strategy::kTensor) {
     choice.note = "dynamic per-tensor activations: run per token, independent of the batch";
   }
   choice.note += OutlierNote(args);
   if (!input.symmetric) {
     choice.note += choice.note.empty() ? "" : "; ";
-    choice.note += "asymmetric activations: run symmetric";
+    choice.note += "asymmetric activations: run symmetric with a scale per token";
   }
   return choice;
 }

@@ -43,6 +43,7 @@ struct TargetModule {
   DType dtype = DType::kBF16;  // type of the original weights, and of the scales: BF16, F16 or F32
   SchemeArgs args;             // with the group size that is used
   float absmax = 0;            // of the whole tensor, for Strategy::kTensor
+  float input_scale = 0;       // calibrated, exact in dtype; for activations that are not dynamic
   std::vector<int32_t> kept_columns = {};  // LLM_INT8: columns stored in 16 bit too, ascending
 };
 
@@ -123,10 +124,11 @@ Result<const Scheme*> MatchScheme(const SchemeArgs& args);
 std::string WritableSchemeNames();
 std::string OnlineSchemeNames();
 
-// What linears of these args run with, and why that differs from what they ask for (static scales,
-// asymmetric activations), or an empty note. Errors: Unimplemented.
+// What linears of these args run with, and why that differs from what they ask for (asymmetric
+// activations), or an empty note. Errors: Unimplemented.
 struct ActivationChoice {
   ActivationFormat format = ActivationFormat::kBf16;
+  bool static_scale = false;  // the module's input_scale holds for all tokens
   std::string note;
 };
 Result<ActivationChoice> ChooseActivation(const SchemeArgs& args);

@@ -28,6 +28,8 @@ struct WeightInfo {
   std::string_view scheme;     // "W4A16", "GGUF Q4_K", "dense"
   ActivationFormat activation = ActivationFormat::kBf16;  // what the linear runs with by default
   float outlier_threshold = 0;  // LLM.int8(): activations from here on are multiplied in 16 bit; 0: none
+  // The calibrated scale of its activations (one per tensor); 0: every token has its own.
+  float input_scale = 0;
   uint64_t stored_bytes = 0;   // codes, scales and zero points in the file
   // Dequantized values are rounded to this type: that of the scales, as compressed-tensors computes
   // `codes.to(scale.dtype) * scale`. F32 for dense and GGUF weights, whose values are exact in f32.

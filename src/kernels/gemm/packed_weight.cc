@@ -99,7 +99,8 @@ Result<PackedWeight> PackedWeight::Pack(const std::vector<WeightPart>& parts, Is
           fmt::format("packed weight: parts with k {} and {}", packed.k_, part.spec.k));
     }
     OCTAVO_RETURN_IF_ERROR(CheckOutliers(part, *info.kernel));
-    info.activation = RequiredActivation(part.spec, part.format, part.outlier_threshold);
+    info.activation = RequiredActivation(part.spec, part.format, part.outlier_threshold,
+                                         part.static_scale);
     info.activation.tiles = info.kernel->reads_tiles;
     info.kept = part.kept;
     info.n_begin = packed.n_;

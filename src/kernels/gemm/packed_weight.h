@@ -35,6 +35,7 @@ struct WeightPart {
   // channel), with `kept` where it has the column; kF32 needs all columns there. 0: none.
   float outlier_threshold = 0;
   KeptColumns kept = {};
+  float static_scale = 0;  // of the activations; 0: every row has its own
 };
 
 // Where gated results go: out[m][j] = combine(gate[m][j], up[m][j]).

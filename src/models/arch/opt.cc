@@ -78,8 +78,9 @@ class OptModel : public Model {
       : Model(std::move(config)), extras_(extras), w_(std::move(weights)) {}
 
   std::vector<KvLayerSpec> kv_layers() const override {
-    const KvLayerSpec spec{.num_kv_heads = config().num_kv_heads, .head_dim = config().head_dim};
-    return std::vector<KvLayerSpec>(static_cast<size_t>(config().num_layers), spec);
+    std::vector<KvLayerSpec> out;
+    for (const OptLayer& layer : w_.layers) out.push_back(layer.attention.config().kv());
+    return out;
   }
 
   Status Reserve(Workspace& ws, int num_threads) const override {
@@ -206,12 +207,15 @@ Result<OptLayer> LoadLayer(const ModelConfig& c, const OptExtras& extras, Weight
   OCTAVO_ASSIGN_OR_RETURN(Linear fc2, loader.LoadLinear(prefix + ".fc2", {{prefix + ".fc2", hidden}},
                                                         c.intermediate_size, extras.bias));
   OCTAVO_ASSIGN_OR_RETURN(const ActivationFunction act, ActivationFunctionFromName(c.hidden_act));
+  OCTAVO_ASSIGN_OR_RETURN(const WeightLoader::KvScales kv, loader.LoadKvScales(attn));
   const AttentionConfig config{
       .layer = index,
       .num_heads = c.num_heads,
       .num_kv_heads = c.num_kv_heads,
       .head_dim = c.head_dim,
-      .softmax_scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(c.head_dim)))};
+      .softmax_scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(c.head_dim))),
+      .k_scale = kv.k,
+      .v_scale = kv.v};
   return OptLayer{std::move(attention_norm),
                   SelfAttention(config, nullptr, std::move(qkv), std::move(out)),
                   std::move(mlp_norm), Mlp(false, act, std::move(fc1), std::move(fc2))};
