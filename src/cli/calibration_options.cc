@@ -38,8 +38,12 @@ void AddCalibrationOptions(CLI::App& app, CalibrationCommandOptions& options,
   app.add_option("--algorithm", quantize.algorithm, "How codes are chosen. " + summaries)
       ->check(CLI::IsMember(names))
       ->capture_default_str();
+  app.add_option("--kv-cache-scheme", quantize.kv_cache_scheme,
+                 "fp8: also measure the scales of keys and values for an FP8 KV cache")
+      ->check(CLI::IsMember({"fp8"}));
   app.add_option("--calibration-data", data.path,
-                 "For all algorithms but rtn: JSON lines with \"messages\" or \"text\" (.jsonl, .json), or "
+                 "For all algorithms but rtn, and for static scales: JSON lines with \"messages\", \"text\" or \"token_ids\" "
+                 "(.jsonl, .json), or "
                  "plain text; default: a built-in text")
       ->type_name("FILE");
   app.add_option("--num-calibration-samples", data.num_samples, "Lines, or windows of a plain text")

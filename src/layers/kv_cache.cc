@@ -53,14 +53,15 @@ Result<KvCache> KvCache::Create(const std::vector<KvLayerSpec>& layers, KvDType 
   cache.num_blocks_ = num_blocks;
   cache.page_bytes_ = KvPoolPageBytes(cache.groups_);
   cache.slots_.resize(layers.size());
+  const bool scaled = dtype == KvDType::kFp8E4M3;
   for (size_t g = 0; g < cache.groups_.size(); ++g) {
     size_t offset = 0;
     for (const int layer : cache.groups_[g].layers) {
       const KvLayerSpec& spec = layers[static_cast<size_t>(layer)];
       cache.slots_[static_cast<size_t>(layer)] = {.group = static_cast<int>(g),
                                                   .offset = offset,
-                                                  .k_scale = spec.k_scale,
-                                                  .v_scale = spec.v_scale};
+                                                  .k_scale = scaled ? spec.k_scale : 1.0f,
+                                                  .v_scale = scaled ? spec.v_scale : 1.0f};
       offset += cache.groups_[g].layout.page_bytes();
     }
   }

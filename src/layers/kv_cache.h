@@ -24,7 +24,7 @@ struct KvLayerSpec {
   int num_kv_heads = 0;
   int head_dim = 0;
   int64_t window = 0;  // 0: full attention
-  float k_scale = 1.0f;  // FP8 types: value ~= stored * scale
+  float k_scale = 1.0f;  // E4M3 only: value ~= stored * scale
   float v_scale = 1.0f;
 };
 

@@ -88,9 +88,10 @@ TEST_F(KvScalesTest, RefusesWhatIsNoScale) {
   EXPECT_EQ(Load({{"k_scale", {NAN}}}).status().code(), StatusCode::kDataLoss);
 }
 
-// Logits of the last token with an FP8 cache under the given scales.
-std::vector<float> Logits(const std::shared_ptr<const Model>& model, ThreadPool& pool) {
-  const RunnerOptions options{KvDType::kFp8E4M3, 32, 4, 32};
+// Logits of the last token.
+std::vector<float> Logits(const std::shared_ptr<const Model>& model, ThreadPool& pool,
+                          KvDType dtype = KvDType::kFp8E4M3) {
+  const RunnerOptions options{dtype, 32, 4, 32};
   auto runner = ModelRunner::Create(model, options, DetectedIsa(), pool);
   EXPECT_TRUE(runner.ok()) << runner.status().ToString();
   ForwardBatch batch;
@@ -125,6 +126,15 @@ TEST_F(KvScalesTest, TheCacheStoresWithThem) {
   }
   EXPECT_GT(far_error, 0);
   EXPECT_LT(near_error, far_error / 4);
+}
+
+TEST_F(KvScalesTest, OtherCachesIgnoreThem) {
+  const auto plain = Load({});
+  const auto scaled = Load({{"k_scale", {0.03f}}, {"v_scale", {7}}});
+  ASSERT_TRUE(plain.ok() && scaled.ok());
+  for (const KvDType dtype : {KvDType::kF32, KvDType::kBf16, KvDType::kFp8E5M2, KvDType::kInt8}) {
+    EXPECT_EQ(Logits(*scaled, pool_, dtype), Logits(*plain, pool_, dtype));
+  }
 }
 
 }  // namespace

@@ -16,6 +16,7 @@
 #include "io/hf_config.h"
 #include "quantizers/boundary_file.h"
 #include "quantizers/layer_quantizer.h"
+#include "schemes/rtn.h"
 
 namespace octavo {
 namespace {
@@ -171,12 +172,16 @@ class Calibration {
   Status RunLayer(LayerQuantizer& quantizer, WorkMeter& meter) {
     const auto start = std::chrono::steady_clock::now();
     const LayerModules& layer = layers_[static_cast<size_t>(next_)];
-    OCTAVO_ASSIGN_OR_RETURN(QuantizedLayer quantized, quantizer.Run(layer, *boundary_));
     const int other = 1 - current_;
     OCTAVO_ASSIGN_OR_RETURN(BoundaryFile out,
                             BoundaryFile::Create(BoundaryPath(other), runner_.num_tokens(),
                                                  config_.hidden_size));
-    if (next_ + 1 < config_.num_layers) {  // nothing reads what the last layer makes
+    const bool only_rounds = OnlyRounds();
+    OCTAVO_ASSIGN_OR_RETURN(QuantizedLayer quantized,
+                            quantizer.Run(layer, *boundary_, only_rounds ? &out : nullptr));
+    // Nothing but the KV scales reads what the last layer makes.
+    const bool read = next_ + 1 < config_.num_layers || !job_.options->kv_cache_scheme.empty();
+    if (!only_rounds && read) {
       OCTAVO_RETURN_IF_ERROR(runner_.Load(next_, quantizer.Replacement(layer, quantized),
                                           quantized.transform.dense));
       double flops = 0;
@@ -188,6 +193,7 @@ class Calibration {
       }));
     }
     OCTAVO_RETURN_IF_ERROR(WriteLayer(layer, quantized));
+    OCTAVO_RETURN_IF_ERROR(WriteKvScales(layer));
     boundary_ = std::move(out);
     current_ = other;
     quantized.report.seconds =
@@ -201,7 +207,7 @@ class Calibration {
     for (const LayerModule& module : layer.modules) {
       const auto rows = quantized.modules.find(module.name);
       if (rows == quantized.modules.end()) continue;
-      module.planned->recipe->form->encode(*module.planned->module, *rows->second, 0, pieces);
+      module.planned->recipe->form->encode(TargetOf(module, quantized), *rows->second, 0, pieces);
       for (size_t i = 0; i < pieces.size(); ++i) {
         OCTAVO_RETURN_IF_ERROR(
             job_.writers->Write(module.planned->outputs[i].name, pieces[i].bytes));
@@ -210,6 +216,28 @@ class Calibration {
     for (const auto& [name, values] : quantized.transform.dense) {
       const DType type = WrittenType(*job_.checkpoint, *job_.checkpoint->Find(name));
       OCTAVO_RETURN_IF_ERROR(job_.writers->Write(name, EncodeFloats(type, values)));
+    }
+    return Status::Ok();
+  }
+
+  // Without an algorithm only ranges are measured, on the original model as llm-compressor does.
+  bool OnlyRounds() const {
+    const auto& recipes = job_.plan->choice.recipes;
+    return std::all_of(recipes.begin(), recipes.end(),
+                       [](const ModuleRecipe& recipe) { return recipe.algorithm == nullptr; });
+  }
+
+  Status WriteKvScales(const LayerModules& layer) {
+    if (job_.options->kv_cache_scheme.empty()) return Status::Ok();
+    const KvRange range = runner_.kv_range();
+    for (const LayerModule& module : layer.modules) {
+      const std::optional<KvScaleNames> names = KvScalesOf(module.name);
+      if (!names) continue;
+      const DType type = WrittenType(*job_.checkpoint, *module.tensor);
+      for (const auto& [name, absmax] : {std::pair(names->k, range.k), std::pair(names->v, range.v)}) {
+        const float scale = StaticInputScale(KvCacheArgs(), type, RoundToDType(type, absmax));
+        OCTAVO_RETURN_IF_ERROR(job_.writers->Write(name, EncodeFloats(type, std::span(&scale, 1))));
+      }
     }
     return Status::Ok();
   }
@@ -260,7 +288,9 @@ Status RemoveCalibrationState(const OutputFolder& folder) { return Remove(folder
 
 Result<Json> CalibrationFingerprint(const QuantizeOptions& options) {
   OCTAVO_ASSIGN_OR_RETURN(const IsaLevel isa, ActiveIsa());
-  return Json{{"tokens", HashOf(options.calibration->samples)}, {"isa", static_cast<int>(isa)}};
+  return Json{{"tokens", HashOf(options.calibration->samples)},
+              {"kv_cache_scheme", options.kv_cache_scheme},
+              {"isa", static_cast<int>(isa)}};
 }
 
 }  // namespace octavo

@@ -21,7 +21,22 @@ bool IsJsonLines(const std::string& path) {
   return path.ends_with(".jsonl") || path.ends_with(".json");
 }
 
-// The ids of one line: its conversation, or its text.
+// Ids as another program tokenized them.
+Result<std::vector<int32_t>> ReadIds(const Json& ids, const TextProcessor& text) {
+  std::vector<int32_t> tokens;
+  const int64_t vocab = text.tokenizer().vocab_size();
+  if (!ids.is_array()) return InvalidArgument("'token_ids' is no array");
+  for (const Json& id : ids) {
+    const int64_t value = id.is_number_integer() ? id.get<int64_t>() : -1;
+    if (value < 0 || value >= vocab) {
+      return InvalidArgument(fmt::format("'token_ids' holds {}, want 0 to {}", DumpJson(id), vocab - 1));
+    }
+    tokens.push_back(static_cast<int32_t>(value));
+  }
+  return tokens;
+}
+
+// The ids of one line: its conversation, its text, or themselves.
 Result<std::vector<int32_t>> EncodeLine(std::string_view line, const TextProcessor& text) {
   OCTAVO_ASSIGN_OR_RETURN(const Json json, ParseJson(line));
   if (const Json* messages = Find(json, "messages")) {
@@ -34,7 +49,10 @@ Result<std::vector<int32_t>> EncodeLine(std::string_view line, const TextProcess
                                        .variables = Json::object(),
                                        .now = {}});
   }
-  if (Find(json, "text") == nullptr) return InvalidArgument("has neither 'messages' nor 'text'");
+  if (const Json* ids = Find(json, "token_ids")) return ReadIds(*ids, text);
+  if (Find(json, "text") == nullptr) {
+    return InvalidArgument("has neither 'messages' nor 'text' nor 'token_ids'");
+  }
   OCTAVO_ASSIGN_OR_RETURN(const std::string plain, GetString(json, "text"));
   return text.EncodeText(plain);
 }

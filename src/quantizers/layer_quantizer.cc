@@ -12,6 +12,7 @@
 #include "quantizers/output_error.h"
 #include "quantizers/quantized_source.h"
 #include "quantizers/round_to_nearest.h"
+#include "schemes/rtn.h"
 
 namespace octavo {
 namespace {
@@ -31,13 +32,14 @@ LayerQuantizer::LayerQuantizer(const LayerQuantizerOptions& options, const Check
     : options_(options), checkpoint_(checkpoint), runner_(runner), product_(product),
       work_(std::move(work)) {}
 
-Result<QuantizedLayer> LayerQuantizer::Run(const LayerModules& layer, const BoundaryFile& in) {
+Result<QuantizedLayer> LayerQuantizer::Run(const LayerModules& layer, const BoundaryFile& in,
+                                           BoundaryFile* out) {
   layer_ = &layer;
   statistics_.clear();
   searched_.clear();
   out_ = {};
   out_.report.layer = layer.layer;
-  if (!layer.quantized()) return std::move(out_);
+  if (!layer.quantized() && out == nullptr) return std::move(out_);
   OCTAVO_RETURN_IF_ERROR(runner_.Load(layer.layer, nullptr, {}));
   OCTAVO_RETURN_IF_ERROR(FindTaps());
   const std::vector<Round> rounds = MakeRounds();
@@ -46,11 +48,11 @@ Result<QuantizedLayer> LayerQuantizer::Run(const LayerModules& layer, const Boun
   for (size_t i = 0; i < rounds.size(); ++i) {
     // SmoothQuant needs no Gram matrix, so the first pass serves all sites.
     if (i > 0 && !awq) break;
-    OCTAVO_RETURN_IF_ERROR(Observe(rounds[i], in));
+    OCTAVO_RETURN_IF_ERROR(Observe(rounds[i], in, i == 0 ? out : nullptr));
     OCTAVO_RETURN_IF_ERROR(ChooseScales(rounds[i]));
   }
   for (const Round& round : rounds) {
-    if (rounds.size() > 1) OCTAVO_RETURN_IF_ERROR(Observe(round, in));
+    if (rounds.size() > 1) OCTAVO_RETURN_IF_ERROR(Observe(round, in, nullptr));
     OCTAVO_RETURN_IF_ERROR(QuantizeRound(round));
   }
   statistics_.clear();
@@ -105,7 +107,7 @@ std::vector<LayerQuantizer::Round> LayerQuantizer::MakeRounds() const {
 }
 
 // The first pass looks at every tap, later ones at the round's only.
-Status LayerQuantizer::Observe(const Round& round, const BoundaryFile& in) {
+Status LayerQuantizer::Observe(const Round& round, const BoundaryFile& in, BoundaryFile* out) {
   const bool first = statistics_.empty();
   std::unordered_map<std::string_view, InputObserver> observers;
   double flops = 0;  // per token
@@ -127,7 +129,7 @@ Status LayerQuantizer::Observe(const Round& round, const BoundaryFile& in) {
     if (it == observers.end() || !failed.ok()) return;
     failed = it->second.Add(input, product_);
   };
-  OCTAVO_RETURN_IF_ERROR(runner_.Run(in, nullptr, &tap, [&](int64_t tokens) {
+  OCTAVO_RETURN_IF_ERROR(runner_.Run(in, out, &tap, [&](int64_t tokens) {
     work_(flops * static_cast<double>(tokens));
   }));
   OCTAVO_RETURN_IF_ERROR(std::move(failed));
@@ -258,13 +260,53 @@ Status LayerQuantizer::QuantizeRound(const Round& round) {
   return Status::Ok();
 }
 
+Result<std::vector<float>> LayerQuantizer::ReadTransformed(const LayerModule& module, int64_t begin,
+                                                           int64_t count) {
+  const int64_t k = module.tensor->cols();
+  std::vector<float> x(static_cast<size_t>(count * k));
+  OCTAVO_RETURN_IF_ERROR(ReadOriginalRows(checkpoint_, *module.tensor, begin, count, x.data()));
+  TransformRows(out_.transform, module.name, k, begin, count, /*clipped=*/true, x.data());
+  return x;
+}
+
+// An expert without tokens gets the range of the others, or else that of AutoFP8's unused experts.
+float LayerQuantizer::InputRange(const LayerModule& module, std::string& note) const {
+  constexpr float kUnseenRange = 16;
+  if (InputOf(module.name) != nullptr) {
+    return static_cast<float>(MakeReport(module, nullptr).input_absmax_smoothed);
+  }
+  float largest = 0;
+  for (const LayerModule& other : layer_->modules) {
+    if (other.role != module.role || InputOf(other.name) == nullptr) continue;
+    largest = std::max(largest, InputRange(other, note));
+  }
+  note = fmt::format("no calibration token reached it: input range {}",
+                     largest > 0 ? "of the other experts" : "16");
+  return largest > 0 ? largest : kUnseenRange;
+}
+
+Result<TargetModule> LayerQuantizer::MakeTarget(const LayerModule& module, std::string& note) {
+  TargetModule target = *module.planned->module;
+  if (target.args.static_input()) {
+    const float range = RoundToDType(target.dtype, InputRange(module, note));
+    target.input_scale = StaticInputScale(*target.args.input, target.dtype, range);
+    out_.input_scales[module.name] = target.input_scale;
+  }
+  if (target.args.weights.strategy != Strategy::kTensor) return target;
+  for (int64_t begin = 0; begin < target.n; begin += kChunkRows) {
+    const int64_t count = std::min(kChunkRows, target.n - begin);
+    OCTAVO_ASSIGN_OR_RETURN(const std::vector<float> x, ReadTransformed(module, begin, count));
+    OCTAVO_ASSIGN_OR_RETURN(const float absmax, AbsMax(target, x.data(), begin, count));
+    target.absmax = std::max(target.absmax, absmax);
+  }
+  return target;
+}
+
 Result<QuantizedRows> LayerQuantizer::QuantizeRows(const LayerModule& module,
+                                                   const TargetModule& target,
                                                    const GptqFactor* factor, int64_t begin,
                                                    int64_t count) {
-  const TargetModule& target = *module.planned->module;
-  std::vector<float> x(static_cast<size_t>(count * target.k));
-  OCTAVO_RETURN_IF_ERROR(ReadOriginalRows(checkpoint_, *module.tensor, begin, count, x.data()));
-  TransformRows(out_.transform, module.name, target.k, begin, count, /*clipped=*/true, x.data());
+  OCTAVO_ASSIGN_OR_RETURN(std::vector<float> x, ReadTransformed(module, begin, count));
   QuantizedRows rows;
   const Status status =
       factor != nullptr
@@ -275,20 +317,20 @@ Result<QuantizedRows> LayerQuantizer::QuantizeRows(const LayerModule& module,
 }
 
 Status LayerQuantizer::QuantizeModule(const LayerModule& module, const GptqFactor* factor,
-                                      const std::string& note) {
-  const TargetModule& target = *module.planned->module;
+                                      std::string note) {
   const InputStatistics* input = InputOf(module.name);
   const bool query_or_key = module.role == "q_proj" || module.role == "k_proj";
   if (module.algorithm().awq && input != nullptr && !query_or_key) {
     OCTAVO_ASSIGN_OR_RETURN(out_.transform.clip[module.name],
                             SearchAwqClip(checkpoint_, module, out_.transform, *input, product_));
   }
+  OCTAVO_ASSIGN_OR_RETURN(const TargetModule target, MakeTarget(module, note));
   auto rows = std::make_shared<QuantizedRows>();
   OutputError error;
   for (int64_t begin = 0; begin < target.n; begin += kChunkRows) {
     if (options_.cancel != nullptr && options_.cancel->load()) return Cancelled("interrupted");
     const int64_t count = std::min(kChunkRows, target.n - begin);
-    OCTAVO_ASSIGN_OR_RETURN(QuantizedRows part, QuantizeRows(module, factor, begin, count));
+    OCTAVO_ASSIGN_OR_RETURN(QuantizedRows part, QuantizeRows(module, target, factor, begin, count));
     Append(part, *rows);
     if (input != nullptr && input->has_gram()) {
       OCTAVO_RETURN_IF_ERROR(MeasureRows(module, begin, count, std::move(part), error));
@@ -296,7 +338,7 @@ Status LayerQuantizer::QuantizeModule(const LayerModule& module, const GptqFacto
     work_(static_cast<double>(count) * static_cast<double>(target.k) * static_cast<double>(target.k));
   }
   ModuleReport report = MakeReport(module, factor);
-  report.note = note;
+  report.note = std::move(note);
   if (error.signal > 0) {
     report.output_relative_error = error.relative_error();
     report.output_cosine = error.cosine();
@@ -351,12 +393,19 @@ Status LayerQuantizer::MeasureRows(const LayerModule& module, int64_t begin, int
                         InputOf(module.name)->Gram(), product_, error);
 }
 
+TargetModule TargetOf(const LayerModule& module, const QuantizedLayer& quantized) {
+  TargetModule target = *module.planned->module;
+  const auto scale = quantized.input_scales.find(module.name);
+  if (scale != quantized.input_scales.end()) target.input_scale = scale->second;
+  return target;
+}
+
 LayerRunner::Replace LayerQuantizer::Replacement(const LayerModules& layer,
                                                  const QuantizedLayer& quantized) const {
   return [&layer, &quantized](const std::string& name) -> Result<std::unique_ptr<WeightSource>> {
     if (const auto it = quantized.modules.find(name); it != quantized.modules.end()) {
       const LayerModule& module = *layer.Find(name);
-      return MakeQuantizedSource(module.scheme(), *module.planned->module, it->second);
+      return MakeQuantizedSource(module.scheme(), TargetOf(module, quantized), it->second);
     }
     const auto dense = quantized.transform.dense.find(name + ".weight");
     const LayerModule* module = layer.Find(name);

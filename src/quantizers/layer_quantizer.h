@@ -30,9 +30,13 @@ struct LayerQuantizerOptions {
 // A layer after quantization. Modules are complete matrices.
 struct QuantizedLayer {
   std::unordered_map<std::string, std::shared_ptr<const QuantizedRows>> modules;
+  std::unordered_map<std::string, float> input_scales;  // of modules with static activations
   LayerTransform transform;
   LayerReport report;
 };
+
+// A module with its calibrated input scale, for encoding.
+TargetModule TargetOf(const LayerModule& module, const QuantizedLayer& quantized);
 
 class LayerQuantizer {
  public:
@@ -42,9 +46,10 @@ class LayerQuantizer {
                  LayerRunner& runner, MatrixProduct& product,
                  std::function<void(double flops)> work);
 
-  // Runs the layer's original weights over `in` as often as memory asks for.
+  // Runs the layer's original weights over `in` as often as memory asks for. `out` may be null; it gets
+  // what they make of it.
   // Errors: DataLoss for weights or activations that are not finite; ResourceExhausted; kCancelled.
-  Result<QuantizedLayer> Run(const LayerModules& layer, const BoundaryFile& in);
+  Result<QuantizedLayer> Run(const LayerModules& layer, const BoundaryFile& in, BoundaryFile* out);
 
   // The layer's quantized weights as the runner loads them.
   LayerRunner::Replace Replacement(const LayerModules& layer, const QuantizedLayer& quantized) const;
@@ -56,7 +61,7 @@ class LayerQuantizer {
   Status FindTaps();
   // What the modules of a tap are quantized by; does nothing for dense ones. Fused modules are alike.
   const CalibrationAlgorithm& AlgorithmOf(const std::string& tap) const;
-  Status Observe(const Round& round, const BoundaryFile& in);
+  Status Observe(const Round& round, const BoundaryFile& in, BoundaryFile* out);
   Status CheckFinite() const;
   Status ChooseScales(const Round& round);
   // The consumer whose algorithm scales a site; nullptr: none does.
@@ -65,11 +70,15 @@ class LayerQuantizer {
   Status QuantizeRound(const Round& round);
   // The factor for GPTQ's modules of a tap; none, and why in `note`, where it cannot be made.
   Result<std::optional<GptqFactor>> Factor(const LayerModule& module, std::string& note);
-  Status QuantizeModule(const LayerModule& module, const GptqFactor* factor,
-                        const std::string& note);
+  Status QuantizeModule(const LayerModule& module, const GptqFactor* factor, std::string note);
+  // What rounding needs to know of a module as a whole: the ranges of its weights and inputs.
+  Result<TargetModule> MakeTarget(const LayerModule& module, std::string& note);
+  // The largest input of a module after smoothing.
+  float InputRange(const LayerModule& module, std::string& note) const;
+  Result<std::vector<float>> ReadTransformed(const LayerModule& module, int64_t begin, int64_t count);
   // Rows [begin, begin + count) of a module.
-  Result<QuantizedRows> QuantizeRows(const LayerModule& module, const GptqFactor* factor,
-                                     int64_t begin, int64_t count);
+  Result<QuantizedRows> QuantizeRows(const LayerModule& module, const TargetModule& target,
+                                     const GptqFactor* factor, int64_t begin, int64_t count);
   ModuleReport MakeReport(const LayerModule& module, const GptqFactor* factor) const;
   Status MeasureRows(const LayerModule& module, int64_t begin, int64_t count, QuantizedRows rows,
                      struct OutputError& error);

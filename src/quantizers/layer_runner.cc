@@ -7,6 +7,7 @@
 #include <numeric>
 #include <utility>
 
+#include "kernels/quantize/quantize.h"
 #include "quantizers/quantized_source.h"
 #include "schemes/open_linear.h"
 
@@ -16,6 +17,15 @@ namespace {
 // Enough for products to run at full speed; longer samples make batches of their own.
 constexpr int64_t kBatchTokens = 2048;
 constexpr int kKvBlock = 32;
+
+float MaxAbs(const float* x, int64_t rows, const KvRows& shape) {
+  float largest = 0;
+  for (int64_t row = 0; row < rows; ++row) {
+    const ValueRange range = ActiveQuantizeOps().range(x + row * shape.row_stride, shape.cols);
+    largest = std::max({largest, -range.lo, range.hi});
+  }
+  return largest;
+}
 
 int64_t BlocksOf(size_t tokens) { return (static_cast<int64_t>(tokens) + kKvBlock - 1) / kKvBlock; }
 
@@ -93,6 +103,7 @@ Status LayerRunner::LoadModules(std::optional<int64_t> layer, const Replace& rep
 Status LayerRunner::Load(int64_t index, const Replace& replace,
                          std::unordered_map<std::string, std::vector<float>> vectors) {
   layer_ = index;
+  kv_range_ = {};
   return LoadModules(index, replace, std::move(vectors));
 }
 
@@ -126,9 +137,14 @@ Status LayerRunner::Embed(BoundaryFile& out) {
 
 Status LayerRunner::Run(const BoundaryFile& in, BoundaryFile* out, const LinearTap* tap,
                         const std::function<void(int64_t tokens)>& done) {
+  int64_t rows = 0;
+  const KvTap kv_tap = [&](const KvRows& kv) {
+    kv_range_.k = std::max(kv_range_.k, MaxAbs(kv.k, rows, kv));
+    kv_range_.v = std::max(kv_range_.v, MaxAbs(kv.v, rows, kv));
+  };
   return ForBatches([&](Batch& batch) {
-    Step step{batch.forward, pool_, options_.isa, kv_, ws_, tap};
-    const int64_t rows = batch.forward.num_tokens();
+    Step step{batch.forward, pool_, options_.isa, kv_, ws_, tap, &kv_tap};
+    rows = batch.forward.num_tokens();
     // Embedding also prepares what depends on positions; its rows are replaced.
     OCTAVO_RETURN_IF_ERROR(model_->Embed(step));
     float* hidden = step.Hidden(model_->config().hidden_size).data;

@@ -16,6 +16,12 @@
 
 namespace octavo {
 
+// The largest magnitudes that a layer writes to the KV cache: keys after their rotation, and values.
+struct KvRange {
+  float k = 0;
+  float v = 0;
+};
+
 class LayerRunner {
  public:
   struct Options {
@@ -49,6 +55,9 @@ class LayerRunner {
   Status Run(const BoundaryFile& in, BoundaryFile* out, const LinearTap* tap,
              const std::function<void(int64_t tokens)>& done);
 
+  // Over all runs of the layer since it was loaded.
+  KvRange kv_range() const { return kv_range_; }
+
  private:
   struct Batch {
     int64_t first_row = 0;
@@ -74,6 +83,7 @@ class LayerRunner {
   std::shared_ptr<const Model> model_;
   int64_t layer_ = -1;
   KvCache kv_;
+  KvRange kv_range_;
   Workspace ws_;
 };
 

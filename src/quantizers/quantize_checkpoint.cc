@@ -30,11 +30,6 @@ namespace fs = std::filesystem;
 
 constexpr const char* kReportFile = "octavo_quantize.json";
 
-bool NeedsCalibration(const QuantizePlan& plan) {
-  return std::any_of(plan.choice.recipes.begin(), plan.choice.recipes.end(),
-                     [](const ModuleRecipe& recipe) { return recipe.algorithm != nullptr; });
-}
-
 // Which modules are quantized how.
 Json FingerprintOf(const ModuleChoice& choice) {
   Json json = Json::array();
@@ -64,7 +59,7 @@ Result<std::string> Fingerprint(const QuantizeOptions& options, const QuantizePl
                {"ignored", plan.summary.ignored},
                {"kept_columns", options.kept_columns},
                {"source", fs::absolute(checkpoint.path()).lexically_normal().string()}};
-  if (NeedsCalibration(plan)) {
+  if (NeedsCalibration(plan, options)) {
     OCTAVO_ASSIGN_OR_RETURN(json["calibration"], CalibrationFingerprint(options));
   }
   const MmapFile* previous = nullptr;
@@ -195,13 +190,13 @@ Status WriteIndex(const Run& run) {
 }
 
 Status CheckCalibration(const QuantizeOptions& options, const QuantizePlan& plan) {
-  if (!NeedsCalibration(plan)) return Status::Ok();
+  if (!NeedsCalibration(plan, options)) return Status::Ok();
   if (options.calibration != nullptr && !options.calibration->samples.empty()) return Status::Ok();
-  const auto recipe =
-      std::find_if(plan.choice.recipes.begin(), plan.choice.recipes.end(),
-                   [](const ModuleRecipe& candidate) { return candidate.algorithm != nullptr; });
-  return InvalidArgument(
-      fmt::format("algorithm {} needs calibration data", recipe->algorithm_name()));
+  return InvalidArgument(fmt::format(
+      "{} needs calibration data",
+      plan.summary.algorithm != kRoundToNearest ? "algorithm " + plan.summary.algorithm
+      : options.kv_cache_scheme.empty()         ? "scheme " + plan.summary.scheme
+                                                : "KV cache scheme " + options.kv_cache_scheme));
 }
 
 // A source inside the output folder would be deleted by --overwrite.
@@ -218,7 +213,7 @@ Status CheckPaths(const QuantizeOptions& options) {
 
 Status Execute(const Run& run, const QuantizeProgress& report) {
   ThreadPool pool(run.options.threads);
-  if (NeedsCalibration(run.plan)) {
+  if (NeedsCalibration(run.plan, run.options)) {
     OCTAVO_RETURN_IF_ERROR(CalibrateShards(run, report, pool));
   } else {
     OCTAVO_RETURN_IF_ERROR(RoundShards(run, report, pool));
@@ -227,7 +222,7 @@ Status Execute(const Run& run, const QuantizeProgress& report) {
   OCTAVO_RETURN_IF_ERROR(WriteCompanionFiles(*run.checkpoint, run.folder.working_path()));
   OCTAVO_RETURN_IF_ERROR(WriteReport(run));
   // config.json goes last: a folder without it opens nowhere.
-  const Json quantization = MakeQuantizationConfig(run.plan);
+  const Json quantization = MakeQuantizationConfig(run.plan, run.options);
   OCTAVO_ASSIGN_OR_RETURN(const Json config, MakeQuantizedConfig(*run.checkpoint, quantization));
   return WriteFileAtomically(run.folder.FilePath("config.json"), DumpJson(config, 2) + "\n");
 }
@@ -246,9 +241,12 @@ Status Approve(const Run& run, OutputFolder& folder) {
 
 bool NeedsCalibration(const QuantizeOptions& options) {
   const QuantizeRecipe recipe = RecipeOf(options);
-  return std::any_of(recipe.groups.begin(), recipe.groups.end(), [](const RecipeGroup& group) {
-    return group.algorithm != kRoundToNearest;
-  });
+  return !options.kv_cache_scheme.empty() ||
+         std::any_of(recipe.groups.begin(), recipe.groups.end(), [](const RecipeGroup& group) {
+           const Scheme* scheme = FindScheme(group.scheme);
+           const bool fixed = scheme != nullptr && scheme->args.static_input();
+           return fixed || group.algorithm != kRoundToNearest;
+         });
 }
 
 Json ToJson(const SchemeShare& share) {

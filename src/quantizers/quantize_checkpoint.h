@@ -42,6 +42,8 @@ struct QuantizeOptions {
   double damping = 0.01;           // GPTQ: times mean(diag H)
   bool act_order = true;           // GPTQ: columns in order of importance
   double smoothing_strength = -1;  // SmoothQuant's alpha; below 0: the family's own
+  // "fp8": measures a scale of keys and one of values per layer, for an FP8 KV cache; "": none.
+  std::string kv_cache_scheme = "";
   // Bytes that calibration may take: fewer Gram matrices are held at a time, at the price of more
   // passes over the samples. 0: enough for one pass over a layer of 8B parameters' shape.
   uint64_t memory_limit = 0;
@@ -94,7 +96,7 @@ struct QuantizeResult {
 // rtn, GFLOP for calibrated algorithms.
 using QuantizeProgress = std::function<void(uint64_t done, uint64_t total)>;
 
-// Whether any module's algorithm needs options.calibration.
+// Whether options.calibration is needed: by an algorithm, or for scales of activations or KV cache.
 bool NeedsCalibration(const QuantizeOptions& options);
 
 // The scheme and algorithm of every share, for reports.

@@ -105,6 +105,7 @@ class QuantizeCheckpointTest : public testing::Test {
 TEST_F(QuantizeCheckpointTest, WritesEverySchemeSoThatItReadsBack) {
   for (const Scheme* scheme : AllSchemes()) {
     if (!scheme->writable() || scheme->name == "FP8_BLOCK") continue;  // 192 columns: see below
+    if (scheme->args.static_input()) continue;                         // static_scales_test.cc
     SCOPED_TRACE(scheme->name);
     auto result = QuantizeCheckpoint(Options(std::string(scheme->name), std::string(scheme->name)));
     ASSERT_TRUE(result.ok()) << result.status().ToString();
@@ -311,7 +312,7 @@ TEST_F(QuantizeCheckpointTest, OverwriteReplacesTheWholeFolder) {
 
 TEST_F(QuantizeCheckpointTest, RefusesWhatMakesNoSense) {
   EXPECT_THAT(QuantizeCheckpoint(Options("W9A9")).status().message(), HasSubstr("W4A16_ASYM"));
-  EXPECT_THAT(QuantizeCheckpoint(Options("FP8")).status().message(), HasSubstr("cannot be written"));
+  EXPECT_THAT(QuantizeCheckpoint(Options("FP8_A16")).status().message(), HasSubstr("cannot be written"));
   QuantizeOptions grouped = Options("W8A8");
   grouped.group_size = 64;
   EXPECT_THAT(QuantizeCheckpoint(grouped).status().message(), HasSubstr("has no groups"));

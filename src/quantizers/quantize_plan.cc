@@ -109,6 +109,19 @@ std::vector<SchemeShare> EmptyShares(const ModuleChoice& choice) {
   return shares;
 }
 
+void AddKvScales(const Checkpoint& checkpoint, const std::string& module, PlannedTensor& planned) {
+  const std::optional<KvScaleNames> names = KvScalesOf(module);
+  if (!names) return;
+  const DType type = CopiedSpec(checkpoint, *planned.source).dtype;
+  planned.outputs.push_back({names->k, type, Shape{1}});
+  planned.outputs.push_back({names->v, type, Shape{1}});
+}
+
+Status CheckKvScheme(const QuantizeOptions& options) {
+  if (options.kv_cache_scheme.empty() || options.kv_cache_scheme == "fp8") return Status::Ok();
+  return InvalidArgument(fmt::format("KV cache scheme '{}', want fp8", options.kv_cache_scheme));
+}
+
 // What follows from the shares once their bits have been summed up in bits_per_weight.
 void FinishSummary(QuantizeResult& summary) {
   double bits = 0;
@@ -151,6 +164,7 @@ Result<QuantizePlan> MakeQuantizePlan(const QuantizeOptions& options, const Chec
     return FailedPrecondition(fmt::format("{}: is quantized already ({})", checkpoint.path(),
                                           config.method()));
   }
+  OCTAVO_RETURN_IF_ERROR(CheckKvScheme(options));
   QuantizePlan plan;
   OCTAVO_ASSIGN_OR_RETURN(plan.choice, ChooseModules(options, checkpoint));
   QuantizeResult& summary = plan.summary;
@@ -174,6 +188,7 @@ Result<QuantizePlan> MakeQuantizePlan(const QuantizeOptions& options, const Chec
     } else {
       planned.outputs = {CopiedSpec(checkpoint, tensor)};
     }
+    if (!options.kv_cache_scheme.empty()) AddKvScales(checkpoint, name, planned);
     summary.input_bytes += tensor.bytes;
     summary.output_bytes += BytesOfSpecs(planned.outputs);
   }
@@ -183,7 +198,26 @@ Result<QuantizePlan> MakeQuantizePlan(const QuantizeOptions& options, const Chec
   return plan;
 }
 
-Json MakeQuantizationConfig(const QuantizePlan& plan) {
+std::optional<KvScaleNames> KvScalesOf(const std::string& module) {
+  constexpr std::string_view kKeys = ".k_proj";
+  if (!module.ends_with(kKeys)) return std::nullopt;
+  const std::string attention = module.substr(0, module.size() - kKeys.size());
+  return KvScaleNames{.k = attention + ".k_scale", .v = attention + ".v_scale"};
+}
+
+QuantArgs KvCacheArgs() {
+  return {.num_bits = 8, .type = QuantType::kFloat, .strategy = Strategy::kTensor};
+}
+
+bool NeedsCalibration(const QuantizePlan& plan, const QuantizeOptions& options) {
+  const auto& recipes = plan.choice.recipes;
+  return !options.kv_cache_scheme.empty() ||
+         std::any_of(recipes.begin(), recipes.end(), [](const ModuleRecipe& recipe) {
+           return recipe.algorithm != nullptr || recipe.args().static_input();
+         });
+}
+
+Json MakeQuantizationConfig(const QuantizePlan& plan, const QuantizeOptions& options) {
   // Schemes that differ in algorithm only are stored alike.
   std::vector<ConfigGroup> groups;
   for (const ModuleRecipe& recipe : plan.choice.recipes) {
@@ -198,7 +232,9 @@ Json MakeQuantizationConfig(const QuantizePlan& plan) {
       if (plan.choice.Find(module) == &recipe) group->modules.push_back(module);
     }
   }
-  return MakeQuantizationConfig(groups, plan.choice.ignored);
+  Json config = MakeQuantizationConfig(groups, plan.choice.ignored);
+  if (!options.kv_cache_scheme.empty()) config["kv_cache_scheme"] = ToJson(KvCacheArgs());
+  return config;
 }
 
 }  // namespace octavo

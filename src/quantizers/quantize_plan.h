@@ -38,8 +38,23 @@ struct QuantizePlan {
 // Errors: as QuantizeCheckpoint. The checkpoint must outlive the plan.
 Result<QuantizePlan> MakeQuantizePlan(const QuantizeOptions& options, const Checkpoint& checkpoint);
 
+// Where a layer's KV scales are stored. They are written with the module that makes the keys; nullopt
+// for all others.
+struct KvScaleNames {
+  std::string k;
+  std::string v;
+};
+std::optional<KvScaleNames> KvScalesOf(const std::string& module);
+
+// E4M3 with one scale per layer: the only scheme for a KV cache that engines read.
+QuantArgs KvCacheArgs();
+
+// Whether quantizing runs samples through the model: for an algorithm, or for scales of activations or
+// of the KV cache.
+bool NeedsCalibration(const QuantizePlan& plan, const QuantizeOptions& options);
+
 // "quantization_config" of the result: one group of config_groups per stored form.
-Json MakeQuantizationConfig(const QuantizePlan& plan);
+Json MakeQuantizationConfig(const QuantizePlan& plan, const QuantizeOptions& options);
 
 uint64_t BytesOfSpecs(const std::vector<TensorSpec>& specs);
 

@@ -21,6 +21,7 @@ class QuantizedSource final : public WeightSource {
              .scheme = scheme.name,
              .activation = activation,
              .outlier_threshold = module_.args.outlier_threshold,
+             .input_scale = module_.input_scale,
              .stored_bytes = rows_->codes.size(),
              .dequantized = module_.dtype,
              .note = {}};

@@ -21,7 +21,7 @@ constinit const Scheme kScheme_fp8 = {
     .name = "FP8",
     .summary = "E4M3 weights and activations, one scale per tensor, that of activations calibrated",
     .online_name = "",
-    .method = "",
+    .method = "compressed-tensors",
     .format = "float-quantized",
     .args = {.weights = {.num_bits = 8, .type = QuantType::kFloat, .strategy = Strategy::kTensor},
              .input = QuantArgs{.num_bits = 8,

@@ -10,7 +10,7 @@ namespace {
 bool Matches(const SchemeArgs& args) {
   return args.weights.type == QuantType::kInt && args.weights.num_bits == 8 && args.weights.symmetric &&
          args.weights.strategy != Strategy::kGroup && args.weights.strategy != Strategy::kBlock &&
-         args.input && args.input->type == QuantType::kInt;
+         args.input && args.input->dynamic && args.input->type == QuantType::kInt;
 }
 
 }  // namespace
