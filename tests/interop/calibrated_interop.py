@@ -31,7 +31,8 @@ JOBS = {
 PROMPT = "The history of the city begins with a small settlement on the river, where"
 STEPS = 48
 MARGIN = 0.25
-MAX_MEAN_KL = 0.01
+# Quantized activations turn a last bit that differs into another code; 16-bit ones do not.
+MAX_MEAN_KL = {True: 0.05, False: 0.005}
 
 
 def octavo_logits(octavo, folder, ids, scratch):
@@ -102,11 +103,13 @@ def check_job(octavo, model, name, scratch, checks):
     p, q = theirs.log_softmax(-1), ours.log_softmax(-1)
     kl = float((p.exp() * (p - q)).sum(-1).mean())
     top = float((p.argmax(-1) == q.argmax(-1)).float().mean())
-    checks.expect(kl <= MAX_MEAN_KL, f"{name}: mean KL {kl:.2e}, same most likely token {100 * top:.1f} %")
+    checks.expect(kl <= MAX_MEAN_KL[not scheme.endswith(("A16", "A16_ASYM"))],
+                  f"{name}: mean KL {kl:.2e}, same most likely token {100 * top:.1f} %")
 
 
 def body(octavo, model, scratch, checks):
     transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
     folder = str(common.as_folder(octavo, model, scratch))
     for name in JOBS:
         check_job(octavo, folder, name, scratch, checks)
