@@ -18,6 +18,23 @@ constexpr int64_t kChannels = 32;
 // Columns of the Gram matrix per product: of each diagonal block half is computed in vain.
 constexpr int64_t kGramBlock = 512;
 
+// X^T as weights: columns of the Gram matrix are its rows.
+WeightSpec GramWeights(const ActivationView& x, int64_t n) {
+  const bool bf16 = x.spec.format == ActivationFormat::kBf16;
+  WeightSpec spec;
+  spec.code = bf16 ? CodeType::kBf16 : CodeType::kF32;
+  spec.bits = bf16 ? 16 : 32;
+  spec.n = n;
+  spec.k = x.rows;
+  return spec;
+}
+
+// X^T as activations: what the kernel of these weights asks for, or nothing would be multiplied.
+ActivationSpec GramActivation(const ActivationView& x, IsaLevel isa) {
+  const GemmKernel* kernel = FindGemmKernel(GramWeights(x, kGramBlock), x.spec.format, isa);
+  return {.format = x.spec.format, .tiles = kernel != nullptr && kernel->reads_tiles};
+}
+
 float ValueAt(const ActivationView& x, int64_t row, int64_t col) {
   return x.spec.format == ActivationFormat::kBf16 ? Bf16ToF32(x.Row<uint16_t>(row)[col])
                                                   : x.Row<float>(row)[col];
@@ -49,7 +66,7 @@ Status InputObserver::Add(const ActivationView& x, MatrixProduct& product) {
   InputStatistics& s = statistics_;
   const bool gram = s.has_gram();
   if (gram) {
-    OCTAVO_RETURN_IF_ERROR(transposed_.Reserve({x.spec.format, 0}, s.k, x.rows));
+    OCTAVO_RETURN_IF_ERROR(transposed_.Reserve(GramActivation(x, product.isa()), s.k, x.rows));
   }
   product.pool().ParallelFor(s.k, kChannels, [&](int64_t begin, int64_t end, int) {
     // Not a power of two: columns of a tile must not share cache sets.
@@ -83,11 +100,7 @@ Status InputObserver::Add(const ActivationView& x, MatrixProduct& product) {
 
 Status InputObserver::AddGram(const ActivationView& x, MatrixProduct& product) {
   const ActivationView& xt = transposed_.view();
-  const bool bf16 = x.spec.format == ActivationFormat::kBf16;
-  WeightSpec spec;
-  spec.code = bf16 ? CodeType::kBf16 : CodeType::kF32;
-  spec.bits = bf16 ? 16 : 32;
-  spec.k = x.rows;
+  WeightSpec spec = GramWeights(x, kGramBlock);
   const auto row_bytes = static_cast<size_t>(spec.k * spec.code_bytes());
   auto* gram = statistics_.gram.As<float>();
   for (int64_t block = 0; block < statistics_.k; block += kGramBlock) {
