@@ -43,14 +43,6 @@ class Linear {
   // out[m][n] (+)= x[m] * W^T + bias. `x` holds every format of inputs(), with the rows set.
   void Forward(Step& step, const ActivationSet& x, ArenaMatrix out, bool accumulate) const;
 
-  // Whether ForwardGated() is there for `rows` rows and worth it: [gate; up] in one format.
-  bool CanForwardGated(int64_t rows) const;
-
-  // out[m][j] = combine(gate, up) of the row's halves, with the bits of Forward() and combine().
-  // `combine` takes n gates and ups. Needs PackedWeight::kGatedScratch floats of scratch per thread.
-  void ForwardGated(Step& step, const ActivationSet& x, ArenaMatrix out,
-                    void (*combine)(const float*, const float*, int64_t, float*)) const;
-
  private:
   std::string slot_;
   PackedWeight weight_;

@@ -4,7 +4,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <array>
 #include <utility>
 
@@ -25,28 +24,18 @@ constexpr std::array<std::pair<std::string_view, ActivationFunction>, 9> kNames 
     {"gelu_tanh", ActivationFunction::kGeluTanh},
 }};
 
-using GatedFunction = void (*)(const float* gate, const float* up, int64_t n, float* out);
-using PlainFunction = void (*)(const float* x, int64_t n, float* out);
-
-// act(gate) * up; null for what no gated block uses.
-GatedFunction Gated(const ElementwiseOps& ops, ActivationFunction act) {
+// act(gate) * up for gated blocks, act(gate) for plain ones (up is null).
+void ActivateRow(const ElementwiseOps& ops, ActivationFunction act, const float* gate,
+                 const float* up, int64_t n, float* out) {
   switch (act) {
-    case ActivationFunction::kSilu: return ops.silu_mul;
-    case ActivationFunction::kGeluTanh: return ops.gelu_tanh_mul;
-    case ActivationFunction::kGeluErf: return ops.gelu_erf_mul;
-    case ActivationFunction::kRelu: break;
+    case ActivationFunction::kSilu:
+      return up != nullptr ? ops.silu_mul(gate, up, n, out) : ops.silu(gate, n, out);
+    case ActivationFunction::kGeluTanh:
+      return up != nullptr ? ops.gelu_tanh_mul(gate, up, n, out) : ops.gelu_tanh(gate, n, out);
+    case ActivationFunction::kGeluErf:
+      return up != nullptr ? ops.gelu_erf_mul(gate, up, n, out) : ops.gelu_erf(gate, n, out);
+    case ActivationFunction::kRelu: return ops.relu(gate, n, out);
   }
-  return nullptr;
-}
-
-PlainFunction Plain(const ElementwiseOps& ops, ActivationFunction act) {
-  switch (act) {
-    case ActivationFunction::kSilu: return ops.silu;
-    case ActivationFunction::kGeluTanh: return ops.gelu_tanh;
-    case ActivationFunction::kGeluErf: return ops.gelu_erf;
-    case ActivationFunction::kRelu: break;
-  }
-  return ops.relu;
 }
 
 }  // namespace
@@ -60,9 +49,7 @@ Result<ActivationFunction> ActivationFunctionFromName(std::string_view name) {
 
 Status Mlp::Reserve(Workspace& ws, int num_threads) const {
   OCTAVO_RETURN_IF_ERROR(ws.Reserve(Workspace::Role::kMlp, up_.n()));
-  const bool fused = gated_ && up_.CanForwardGated(ws.max_tokens());
-  OCTAVO_RETURN_IF_ERROR(ws.ReserveThreadScratch(
-      num_threads, std::max(down_.k(), fused ? PackedWeight::kGatedScratch : int64_t{0})));
+  OCTAVO_RETURN_IF_ERROR(ws.ReserveThreadScratch(num_threads, down_.k()));
   OCTAVO_RETURN_IF_ERROR(ws.activations().Reserve(up_.inputs(), ws.max_tokens(), up_.k()));
   return ws.activations().Reserve(down_.inputs(), ws.max_tokens(), down_.k());
 }
@@ -73,22 +60,17 @@ void Mlp::Forward(Step& step, ArenaMatrix y, bool accumulate) const {
 
 void Mlp::ForwardRows(Step& step, int64_t rows, ArenaMatrix y, bool accumulate) const {
   ActivationSet& x = step.ws.activations();
+  const ArenaMatrix up = step.ws.Matrix(Workspace::Role::kMlp, up_.n());
+  up_.Forward(step, x, up, /*accumulate=*/false);
   const ElementwiseOps& ops = ElementwiseOpsFor(step.isa);
-  const int64_t n = down_.k();
-  const bool fused = gated_ && up_.CanForwardGated(rows);
-  const ArenaMatrix up = step.ws.Matrix(Workspace::Role::kMlp, fused ? n : up_.n());
-  fused ? up_.ForwardGated(step, x, up, Gated(ops, act_)) : up_.Forward(step, x, up, /*accumulate=*/false);
-  x.Select(down_.inputs(), n);
+  x.Select(down_.inputs(), down_.k());
   x.SetRows(rows, /*tiles=*/step.tap == nullptr);  // taps read rows
   step.pool.ParallelFor(rows, 1, [&](int64_t begin, int64_t end, int thread) {
     float* scratch = step.ws.ThreadScratch(thread);
     for (int64_t row = begin; row < end; ++row) {
       const float* gate = up.Row(row);
-      if (fused) {
-        x.EncodeRow(row, gate);
-        continue;
-      }
-      gated_ ? Gated(ops, act_)(gate, gate + n, n, scratch) : Plain(ops, act_)(gate, n, scratch);
+      const float* multiplier = gated_ ? gate + down_.k() : nullptr;
+      ActivateRow(ops, act_, gate, multiplier, down_.k(), scratch);
       x.EncodeRow(row, scratch);
     }
   });

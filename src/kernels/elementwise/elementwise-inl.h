@@ -77,17 +77,6 @@ void LayerNorm(const float* x, const float* weight, const float* bias, int64_t n
 }
 
 template <class V>
-void StoreRows(const float* x, int64_t x_stride, int64_t rows, int64_t n, float* out, int64_t out_stride) {
-  const bool aligned = reinterpret_cast<uintptr_t>(out) % 64 == 0 && out_stride % 16 == 0;
-  for (int64_t row = 0; row < rows; ++row, x += x_stride, out += out_stride) {
-    int64_t i = 0;
-    for (; aligned && i + 16 <= n; i += 16) V::Load(x + i).Stream(out + i);
-    for (; i < n; i += 16) V::LoadPartial(x + i, n - i < 16 ? n - i : 16).StorePartial(out + i, n - i < 16 ? n - i : 16);
-  }
-  V::FinishStreams();
-}
-
-template <class V>
 void Rope(float* x, int num_heads, int head_dim, int rotary_dim, const float* cos,
           const float* sin) {
   const int half = rotary_dim / 2;
@@ -158,7 +147,6 @@ constexpr ElementwiseOps MakeElementwiseOps() {
       .scale_f16 = [](const uint16_t* x, float scale, int64_t n, float* out) {
         ScaleCodes<V>(x, scale, n, out, [](const uint16_t* p) { return V::LoadF16(p); });
       },
-      .store_rows = StoreRows<V>,
       .rope = Rope<V>,
   };
 }

@@ -50,11 +50,6 @@ struct ElementwiseOps {
   void (*scale_bf16)(const uint16_t* x, float scale, int64_t n, float* out);
   void (*scale_f16)(const uint16_t* x, float scale, int64_t n, float* out);
 
-  // Copies n columns of `rows` rows past the caches where alignment allows (rows of 64 bytes at 64-byte
-  // addresses). When it returns, other threads may be told.
-  void (*store_rows)(const float* x, int64_t x_stride, int64_t rows, int64_t n, float* out,
-                     int64_t out_stride);
-
   // Rotates the first rotary_dim values of each of `num_heads` consecutive heads of x in place, pairs
   // (i, i + rotary_dim / 2) by the angle whose cosine and sine are cos[i], sin[i]. The products are
   // rounded before the addition, as the usual implementations do.

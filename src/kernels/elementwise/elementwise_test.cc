@@ -7,10 +7,8 @@
 #include <cmath>
 #include <functional>
 #include <limits>
-#include <numeric>
 #include <vector>
 
-#include "base/aligned_buffer.h"
 #include "base/float16.h"
 #include "kernels/testing.h"
 
@@ -206,26 +204,6 @@ TEST(ElementwiseTest, LevelsGiveEqualBitsAndStayInsideTheRow) {
         if (padding) continue;
         ASSERT_EQ(std::bit_cast<uint32_t>(got[i]), std::bit_cast<uint32_t>(want[i]))
             << NameOf(isa) << " n " << n << " op " << static_cast<int64_t>(i) / (n + 16);
-      }
-    }
-  }
-}
-
-TEST(ElementwiseTest, StoresRowsWhereverTheyStart) {
-  constexpr int64_t kRows = 3, kStride = 64;
-  std::vector<float> x(kRows * kStride);
-  std::iota(x.begin(), x.end(), 1.0f);
-  AlignedBuffer memory = std::move(AlignedBuffer::Allocate((kRows * kStride + 16) * sizeof(float)).value());
-  for (const IsaLevel isa : RunnableIsaLevels()) {
-    for (const int64_t n : {int64_t{5}, int64_t{16}, int64_t{39}}) {
-      for (const int64_t shift : {0, 3}) {
-        float* out = memory.As<float>() + shift;
-        std::fill_n(out, kRows * kStride, kNan);
-        ElementwiseOpsFor(isa).store_rows(x.data(), kStride, kRows, n, out, kStride);
-        for (int64_t i = 0; i < kRows * kStride; ++i) {
-          if (i % kStride < n) ASSERT_EQ(out[i], x[static_cast<size_t>(i)]) << NameOf(isa) << " " << n;
-          else ASSERT_TRUE(std::isnan(out[i])) << NameOf(isa) << " " << n;
-        }
       }
     }
   }

@@ -66,7 +66,7 @@ struct AmxCall {
     groups = DivUp(layout.steps, group_steps);
     // Large outputs leave L2 before anyone reads them, and each row of a block is in another page:
     // waiting to own those lines would take longer than the products.
-    stream = c.x.rows >= 64 && !c.y.accumulate && !c.y.read_soon && c.y.row_stride % 16 == 0 &&
+    stream = c.x.rows >= 64 && !c.y.accumulate && c.y.row_stride % 16 == 0 &&
              reinterpret_cast<uintptr_t>(c.y.out) % 64 == 0;
   }
   // Several groups: each has its own partial sums. A single one is a plain chain, scaled at the end.

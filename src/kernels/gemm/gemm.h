@@ -39,7 +39,6 @@ struct GemmOutput {
   int64_t row_stride = 0;     // elements
   const float* bias = nullptr;  // [n] or null
   bool accumulate = false;    // out += result (residual add) instead of out = result
-  bool read_soon = false;     // small and read again at once: do not write past the caches
 };
 
 // One product over the panels [panel_begin, panel_end) of a packed weight.

@@ -193,57 +193,6 @@ void PackedWeight::Multiply(const ActivationView& x, const GemmOutput& y, Thread
   pool.ParallelFor(lines, 1, [&](int64_t begin, int64_t end, int) { MultiplyRows(x, y, begin, end); });
 }
 
-bool PackedWeight::CanMultiplyGated() const {
-  const auto splits = [](const PartInfo& part) { return part.activation.outlier_threshold > 0; };
-  if (std::ranges::any_of(parts_, splits)) return false;  // outliers are added to whole rows of results
-  return parts_.size() == 2 && parts_[0].kernel == parts_[1].kernel &&
-         parts_[0].spec.SameFormat(parts_[1].spec) && parts_[0].spec.n == parts_[1].spec.n &&
-         kGatedChannels % parts_[0].kernel->panel_channels == 0;
-}
-
-// Panels [begin, end) of a part as a matrix of their own: y's columns and bias start at the first.
-void PackedWeight::MultiplyPanels(const PartInfo& part, const ActivationView& x, GemmOutput y,
-                                  int64_t panel_begin, int64_t panel_end) const {
-  const int64_t first = panel_begin * part.kernel->panel_channels;
-  WeightSpec spec = part.spec;
-  spec.n = std::min(part.spec.n, panel_end * part.kernel->panel_channels) - first;
-  GemmCall call;
-  call.x = x;
-  call.weight = &spec;
-  call.packed = memory_.data() + part.offset + static_cast<size_t>(panel_begin) * part.panel_bytes;
-  call.y = y;
-  if (y.bias != nullptr) call.y.bias += part.n_begin + first;
-  part.kernel->run(call, 0, panel_end - panel_begin);
-}
-
-void PackedWeight::MultiplyGated(const ActivationView& x, const GatedOutput& y, ThreadPool& pool) const {
-  OCTAVO_DCHECK(CanMultiplyGated() && x.cols == k_);
-  const PartInfo& gate = parts_[0];
-  const int64_t together = kGatedChannels / gate.kernel->panel_channels;
-  const int64_t channels = gate.kernel->panel_channels;
-  pool.ParallelFor(gate.panels, together, [&](int64_t begin, int64_t end, int thread) {
-    float* const gates = y.scratch(thread);
-    float* const ups = gates + kGatedRows * kGatedChannels;
-    for (int64_t row = 0; row < x.rows; row += kGatedRows) {
-      const int64_t rows = std::min(kGatedRows, x.rows - row);
-      const ActivationView slice = x.Slice(row, rows);
-      for (int64_t p = begin; p < end; p += together) {
-        const int64_t last = std::min(p + together, end);
-        const int64_t first = p * channels, count = std::min(gate.spec.n, last * channels) - first;
-        GemmOutput out{.out = gates, .row_stride = kGatedChannels, .bias = y.bias, .read_soon = true};
-        MultiplyPanels(gate, slice, out, p, last);
-        out.out = ups;
-        MultiplyPanels(parts_[1], slice, out, p, last);
-        for (int64_t m = 0; m < rows; ++m) {
-          float* const at = gates + m * kGatedChannels;
-          y.combine(at, ups + m * kGatedChannels, count, at);
-        }
-        y.store_rows(gates, kGatedChannels, rows, count, y.out + row * y.row_stride + first, y.row_stride);
-      }
-    }
-  });
-}
-
 size_t PackedWeight::bytes() const {
   size_t bytes = memory_.size();
   for (const PartInfo& part : parts_) bytes += part.kept.values.size() * sizeof part.kept.values[0];

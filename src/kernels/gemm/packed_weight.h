@@ -38,19 +38,6 @@ struct WeightPart {
   float static_scale = 0;  // of the activations; 0: every row has its own
 };
 
-// Where gated results go: out[m][j] = combine(gate[m][j], up[m][j]).
-struct GatedOutput {
-  float* out = nullptr;         // [rows, n / 2]
-  int64_t row_stride = 0;       // elements
-  const float* bias = nullptr;  // [n], gate then up, or null
-  // One row of gates and ups, n of each; out may be gate. Its bits must not depend on the cut.
-  void (*combine)(const float* gate, const float* up, int64_t n, float* out) = nullptr;
-  // Copies rows to where nobody reads them soon; done when it returns.
-  void (*store_rows)(const float* x, int64_t x_stride, int64_t rows, int64_t n, float* out,
-                     int64_t out_stride) = nullptr;
-  std::function<float*(int thread)> scratch;  // PackedWeight::kGatedScratch floats, 64-byte aligned
-};
-
 class PackedWeight {
  public:
   PackedWeight() = default;
@@ -63,15 +50,6 @@ class PackedWeight {
   // y[:, n of the part] = x * part^T for every part whose activation() equals x.spec; columns of other
   // parts are left alone. `y` is laid out for all parts: [rows, n()].
   void Multiply(const ActivationView& x, const GemmOutput& y, ThreadPool& pool) const;
-
-  // Whether the weight is [gate; up] in one format, so that both can be multiplied in step.
-  bool CanMultiplyGated() const;
-
-  // As Multiply and then combine() of each row's halves, but the two products meet in cache, 128
-  // channels at a time, instead of travelling to memory and back. For many rows; the bits are the same.
-  void MultiplyGated(const ActivationView& x, const GatedOutput& y, ThreadPool& pool) const;
-  static constexpr int64_t kGatedRows = 512, kGatedChannels = 128;
-  static constexpr int64_t kGatedScratch = 2 * kGatedRows * kGatedChannels;
 
   // The distinct activations the parts want, in order of first use.
   const std::vector<ActivationSpec>& activations() const { return activations_; }
@@ -99,8 +77,6 @@ class PackedWeight {
   template <typename Fn>
   void ForPanels(const ActivationSpec* only, int64_t line_begin, int64_t line_end, const Fn& fn) const;
   int64_t Lines(const ActivationSpec* only) const;
-  void MultiplyPanels(const PartInfo& part, const ActivationView& x, GemmOutput y, int64_t panel_begin,
-                      int64_t panel_end) const;
   void MultiplyRows(const ActivationView& x, const GemmOutput& y, int64_t line_begin,
                     int64_t line_end) const;
 

@@ -4,9 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
-#include <utility>
 
-#include "kernels/elementwise/elementwise.h"
 #include "kernels/gemm/gemm_test_util.h"
 
 namespace octavo {
@@ -73,61 +71,6 @@ TEST(PackedWeightTest, PartsWithOtherActivationsAreLeftAlone) {
     }
   }
   EXPECT_NE(packed->KernelNames().find('+'), std::string::npos);
-}
-
-// gate - 2 * up: exact functions of both, so that mixing them up shows.
-void Combine(const float* gate, const float* up, int64_t n, float* out) {
-  for (int64_t i = 0; i < n; ++i) out[i] = gate[i] - 2 * up[i];
-}
-
-TEST(PackedWeightTest, GatedProductHasTheBitsOfProductAndCombine) {
-  const auto int8 = [](int64_t n, int64_t k) {
-    return WeightSpec{CodeType::kInt, 8, ScaleLayout::kChannel, 0, false, n, k};
-  };
-  constexpr int64_t kN = 300, kK = 192;
-  const std::vector<float> bias(2 * kN, 0.25f);
-  for (const auto& [spec, format] : {std::pair{int8(kN, kK), ActivationFormat::kInt8},
-                                     std::pair{Bf16(kN, kK), ActivationFormat::kBf16},
-                                     std::pair{Int4(kN, kK), ActivationFormat::kBf16}}) {
-    for (const int threads : {1, 2}) {
-      ThreadPool pool(threads);
-      const auto packed = PackedWeight::Pack({Part(spec, format, 1), Part(spec, format, 2)}, DetectedIsa(), pool);
-      ASSERT_TRUE(packed.ok());
-      ASSERT_TRUE(packed->CanMultiplyGated());
-      std::vector<AlignedBuffer> scratch;
-      for (int t = 0; t < threads; ++t) {
-        scratch.push_back(AlignedBuffer::Allocate(PackedWeight::kGatedScratch * sizeof(float)).value());
-      }
-      for (const int64_t rows : {int64_t{64}, int64_t{130}, PackedWeight::kGatedRows + 33}) {
-        const ActivationBuffer x = RandomActivations(packed->activations()[0], rows, kK, 3);
-        std::vector<float> y(static_cast<size_t>(rows * 2 * kN)), want(static_cast<size_t>(rows * kN));
-        packed->Multiply(x.view(), {y.data(), 2 * kN, bias.data(), false}, pool);
-        for (int64_t m = 0; m < rows; ++m) Combine(&y[m * 2 * kN], &y[m * 2 * kN + kN], kN, &want[m * kN]);
-        std::vector<float> got(want.size(), -7.0f);
-        packed->MultiplyGated(x.view(),
-                              {.out = got.data(),
-                               .row_stride = kN,
-                               .bias = bias.data(),
-                               .combine = Combine,
-                               .store_rows = ElementwiseOpsFor(DetectedIsa()).store_rows,
-                               .scratch = [&](int thread) { return scratch[thread].As<float>(); }},
-                              pool);
-        EXPECT_EQ(std::memcmp(want.data(), got.data(), want.size() * sizeof(float)), 0) << rows << " " << threads;
-      }
-    }
-  }
-}
-
-TEST(PackedWeightTest, OnlyTwoEqualPartsAreGated) {
-  ThreadPool pool(1);
-  const WeightPart a = Part(Bf16(64, 64), ActivationFormat::kBf16, 1);
-  for (const std::vector<WeightPart>& parts :
-       {std::vector{a}, std::vector{a, Part(Bf16(32, 64), ActivationFormat::kBf16, 2)},
-        std::vector{a, Part(Int4(64, 64), ActivationFormat::kBf16, 2)}, std::vector{a, a, a}}) {
-    const auto packed = PackedWeight::Pack(parts, DetectedIsa(), pool);
-    ASSERT_TRUE(packed.ok());
-    EXPECT_FALSE(packed->CanMultiplyGated());
-  }
 }
 
 TEST(PackedWeightTest, ReportsTheSourcesError) {

@@ -37,11 +37,6 @@ struct F32x16 {
     _mm256_storeu_ps(p, lo);
     _mm256_storeu_ps(p + 8, hi);
   }
-  void Stream(float* p) const {
-    _mm256_stream_ps(p, lo);
-    _mm256_stream_ps(p + 8, hi);
-  }
-  static void FinishStreams() { _mm_sfence(); }
   void StorePartial(float* p, int64_t n) const {
     _mm256_maskstore_ps(p, LanesBelow(0, n), lo);
     _mm256_maskstore_ps(p + 8, LanesBelow(8, n), hi);

@@ -27,8 +27,6 @@ struct F32x16 {
     return {_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))};
   }
   void Store(float* p) const { _mm512_storeu_ps(p, v); }
-  void Stream(float* p) const { _mm512_stream_ps(p, v); }
-  static void FinishStreams() { _mm_sfence(); }
   void StorePartial(float* p, int64_t n) const { _mm512_mask_storeu_ps(p, FirstLanes(n), v); }
 };
 

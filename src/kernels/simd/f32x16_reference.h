@@ -43,9 +43,6 @@ struct F32x16 {
     return Make([p](int i) { return F16ToF32(p[i]); });
   }
   void Store(float* p) const { StorePartial(p, 16); }
-  // Past the caches, to a multiple of 64 bytes; FinishStreams() before other threads are told.
-  void Stream(float* p) const { Store(p); }
-  static void FinishStreams() {}
   void StorePartial(float* p, int64_t n) const {
     for (int64_t i = 0; i < n; ++i) p[i] = v[i];
   }
