@@ -125,7 +125,7 @@ Result<BenchRow> RunBatch(const std::shared_ptr<const Model>& model, const Bench
                           int batch, IsaLevel isa, ThreadPool& pool) {
   const int max_len = options.prompt_len + options.gen_len;
   const RunnerOptions runner_options{
-      .kv_dtype = options.model.dtype == "float32" ? KvDType::kF32 : KvDType::kBf16,
+      .kv_dtype = ChooseKvDType(options.model.kv_cache_dtype, options.model.dtype),
       .block_size = kBlockSize,
       .num_blocks = int64_t{batch} * ((max_len + kBlockSize - 1) / kBlockSize),
       .max_step_tokens = std::max(options.step_tokens, batch)};
@@ -170,7 +170,8 @@ Work WorkOf(const Model& model) {
 
 // Bytes of keys and values that one decode step of one sequence reads, at the middle of generation.
 double KvBytes(const Model& model, const BenchOptions& options) {
-  const double element = options.model.dtype == "float32" ? 4.0 : 2.0;
+  const double element =
+      KvBits(ChooseKvDType(options.model.kv_cache_dtype, options.model.dtype)) / 8.0;
   double per_token = 0;
   for (const KvLayerSpec& layer : model.kv_layers()) {
     per_token += 2.0 * layer.num_kv_heads * layer.head_dim * element;

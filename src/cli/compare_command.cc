@@ -10,6 +10,7 @@
 #include "cli/command.h"
 #include "cli/hub_model.h"
 #include "cli/interrupt.h"
+#include "cli/model_options.h"
 #include "cli/open_tokenizer.h"
 #include "cli/progress_bar.h"
 #include "cli/report.h"
@@ -26,6 +27,7 @@ struct CompareOptions {
   std::string dtype = "bfloat16";
   std::string quantization;
   std::string lm_head_dtype;
+  std::string kv_cache_dtype = "auto";
   std::string scratch;
   bool no_weights = false;
   int threads = 0;
@@ -45,7 +47,8 @@ Result<CompareInput> MakeInput(const CompareOptions& options, const EvaluationTe
   input.other.load = input.reference.load;
   input.other.load.quantization = options.quantization;
   input.other.load.lm_head_dtype = options.lm_head_dtype;
-  input.kv_dtype = f32 ? KvDType::kF32 : KvDType::kBf16;
+  input.reference.kv_dtype = ChooseKvDType("auto", options.dtype);
+  input.other.kv_dtype = ChooseKvDType(options.kv_cache_dtype, options.dtype);
   input.tokens = text.tokens;
   input.window = text.window;
   input.weights = !options.no_weights;
@@ -83,6 +86,7 @@ Status RunCompare(const CompareOptions& options) {
   }();
   if (!comparison.ok()) return comparison.status();
   Json report = MakeQualityReport(input, text, *comparison, *tokenizer);
+  report["other"]["kv_cache_dtype"] = options.kv_cache_dtype;
   report["seconds"] =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   report["peak_rss_bytes"] = PeakRssBytes();
@@ -102,6 +106,7 @@ CommandAction Configure(CLI::App& app) {
       ->type_name("SCHEME");
   app.add_option("--lm-head-dtype", options->lm_head_dtype, "Type of B's output projection")
       ->check(CLI::IsMember({"bf16", "int8", "int4"}));
+  AddKvDTypeOption(app, options->kv_cache_dtype);
   app.add_flag("--no-weights", options->no_weights, "Leave out the comparison of weights");
   app.add_option("--scratch", options->scratch,
                  "Folder for temporary data: 4 bytes per token and hidden channel for each model "

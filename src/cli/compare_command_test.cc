@@ -70,6 +70,23 @@ TEST_F(CompareCommandTest, AModelEqualsItself) {
   EXPECT_EQ(json["perplexity"]["delta"]["value"], 0.0);
 }
 
+TEST_F(CompareCommandTest, FewerBitsOfKvCacheCostMore) {
+  double last = 0;
+  for (const std::string name : {"fp8", "int4"}) {
+    const Outcome outcome =
+        Compare(model_.path(), model_.path(), {"--kv-cache-dtype", name, "--json", "-"});
+    ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+    const Json json = ParseJson(outcome.out).value();
+    EXPECT_EQ(json["other"]["kv_cache_dtype"], name);
+    const double kl = json["divergence"]["mean_kl"]["value"];
+    EXPECT_GT(kl, last) << name;
+    last = kl;
+  }
+  const Outcome unknown = Compare(model_.path(), model_.path(), {"--kv-cache-dtype", "int2"});
+  EXPECT_NE(unknown.exit_code, 0);
+  EXPECT_THAT(unknown.err, HasSubstr("int2"));
+}
+
 TEST_F(CompareCommandTest, PerplexityIsThatOfThePerplexityCommand) {
   const Outcome compared = Compare(model_.path(), model_.path(), {"--quantization", "int8", "--json", "-"});
   const Outcome alone = RunOctavo({"perplexity", model_.path(), "--quantization", "int8", "--file", text_,

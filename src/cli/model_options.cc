@@ -2,13 +2,29 @@
 // Shared model options and loading for commands that score text.
 #include "cli/model_options.h"
 
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "cli/hub_model.h"
 #include "cli/progress_bar.h"
+#include "kernels/attention/kv_dtype_name.h"
 #include "models/load_model.h"
 
 namespace octavo {
+
+void AddKvDTypeOption(CLI::App& app, std::string& kv_cache_dtype) {
+  std::vector<std::string> names = {"auto"};
+  for (const auto& [name, dtype] : kKvDTypeNames) names.emplace_back(name);
+  app.add_option("--kv-cache-dtype", kv_cache_dtype, "Type of the KV cache; auto: that of --dtype")
+      ->check(CLI::IsMember(names))
+      ->capture_default_str();
+}
+
+KvDType ChooseKvDType(const std::string& kv_cache_dtype, const std::string& dtype) {
+  const KvDType fallback = dtype == "float32" ? KvDType::kF32 : KvDType::kBf16;
+  return FindKvDType(kv_cache_dtype).value_or(fallback);
+}
 
 void AddModelOptions(CLI::App& app, ModelOptions& options) {
   app.add_option("MODEL", options.model, "Hugging Face folder, GGUF file or hub name ORG/NAME")->required();
@@ -21,6 +37,7 @@ void AddModelOptions(CLI::App& app, ModelOptions& options) {
   app.add_option("--lm-head-dtype", options.lm_head_dtype,
                  "Type of the output projection (default: as in the checkpoint)")
       ->check(CLI::IsMember({"bf16", "int8", "int4"}));
+  AddKvDTypeOption(app, options.kv_cache_dtype);
   app.add_option("-t,--threads", options.threads, "Compute threads (default: one per CPU)")
       ->check(CLI::Range(1, 4096));
 }
@@ -42,7 +59,8 @@ Result<ScoringModel> LoadForScoring(const ModelOptions& options, int64_t max_tok
   OCTAVO_ASSIGN_OR_RETURN(auto model, LoadModel(path, load, isa, *result.pool));
   OCTAVO_ASSIGN_OR_RETURN(
       auto forcing, TeacherForcing::Create(std::move(model), max_tokens,
-                                           f32 ? KvDType::kF32 : KvDType::kBf16, isa, *result.pool));
+                                           ChooseKvDType(options.kv_cache_dtype, options.dtype),
+                                           isa, *result.pool));
   result.forcing = std::make_unique<TeacherForcing>(std::move(forcing));
   return result;
 }

@@ -18,10 +18,16 @@ struct ModelOptions {
   std::string dtype = "bfloat16";
   std::string quantization;
   std::string lm_head_dtype;
+  std::string kv_cache_dtype = "auto";
   int threads = 0;
 };
 
-// Adds MODEL, --dtype, --quantization, --lm-head-dtype and --threads.
+// Adds --kv-cache-dtype; "auto" is f32 with --dtype float32, else bf16.
+void AddKvDTypeOption(CLI::App& app, std::string& kv_cache_dtype);
+KvDType ChooseKvDType(const std::string& kv_cache_dtype, const std::string& dtype);
+
+// Adds MODEL, --dtype, --quantization, --lm-head-dtype, --kv-cache-dtype and
+// --threads.
 void AddModelOptions(CLI::App& app, ModelOptions& options);
 
 // A loaded model that scores given texts; owns everything it needs.
@@ -30,8 +36,7 @@ struct ScoringModel {
   std::unique_ptr<TeacherForcing> forcing;
 };
 
-// Loads the model for texts of at most `max_tokens`, with a progress bar when it takes long. The KV
-// cache is f32 with --dtype float32, else bf16.
+// Loads the model for texts of at most `max_tokens`, with a progress bar when it takes long.
 Result<ScoringModel> LoadForScoring(const ModelOptions& options, int64_t max_tokens);
 
 }  // namespace octavo

@@ -11,22 +11,12 @@
 #include <utility>
 
 #include "io/checkpoint.h"
+#include "kernels/attention/kv_dtype_name.h"
 #include "models/load_model.h"
 #include "schemes/quantization_config.h"
 
 namespace octavo {
 namespace {
-
-constexpr std::pair<std::string_view, KvDType> kKvDTypes[] = {
-    {"float32", KvDType::kF32},      {"bfloat16", KvDType::kBf16}, {"fp8_e4m3", KvDType::kFp8E4M3},
-    {"fp8_e5m2", KvDType::kFp8E5M2}, {"int8", KvDType::kInt8},     {"int4", KvDType::kInt4}};
-
-KvDType KvDTypeOf(std::string_view name) {
-  for (const auto& [candidate, dtype] : kKvDTypes) {
-    if (candidate == name) return dtype;
-  }
-  return KvDType::kBf16;
-}
 
 // "auto" follows the checkpoint's KV scheme, else the type of arithmetic.
 Status ResolveKvDType(const Checkpoint& checkpoint, EngineOptions& options) {
@@ -226,7 +216,7 @@ Result<LoadedEngine> LoadEngine(const EngineOptions& options,
                                        engine.text->tokenizer().vocab_size(),
                                        model->config().vocab_size));
   }
-  const KvDType kv_dtype = KvDTypeOf(o.kv_cache_dtype);
+  const KvDType kv_dtype = FindKvDType(o.kv_cache_dtype).value_or(KvDType::kBf16);
   const auto groups = MakeKvGroups(model->kv_layers(), kv_dtype, o.block_size);
   OCTAVO_RETURN_IF_ERROR(SizePool(groups, model->config().max_position_embeddings, o));
   const RunnerOptions runner_options{kv_dtype, o.block_size, o.num_kv_blocks,

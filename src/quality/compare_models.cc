@@ -105,7 +105,7 @@ class Comparer {
     OCTAVO_ASSIGN_OR_RETURN(const IsaLevel isa, ActiveIsa());
     OCTAVO_ASSIGN_OR_RETURN(
         LayerwiseModel model,
-        LayerwiseModel::Open(side.checkpoint, load, input_.kv_dtype, isa, pool_));
+        LayerwiseModel::Open(side.checkpoint, load, side.kv_dtype, isa, pool_));
     OCTAVO_ASSIGN_OR_RETURN(ResidualStream stream,
                             ResidualStream::Create(input_.scratch_folder, input_.window,
                                                    model.config().hidden_size));

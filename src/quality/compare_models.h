@@ -27,6 +27,7 @@ namespace octavo {
 struct ModelSide {
   std::shared_ptr<const Checkpoint> checkpoint;
   LoadOptions load;  // max_model_len and only are set by the run
+  KvDType kv_dtype = KvDType::kBf16;
 };
 
 struct CompareInput {
@@ -34,7 +35,6 @@ struct CompareInput {
   ModelSide other;
   std::vector<int32_t> tokens;  // windows back to back; a whole number of them
   int64_t window = 0;           // tokens of a window, at least 2
-  KvDType kv_dtype = KvDType::kBf16;
   bool weights = true;          // compare the weights of linear layers, too
   std::string scratch_folder;   // see ScratchFile
   const std::atomic<bool>* cancel = nullptr;  // polled between windows; may be null
