@@ -3,6 +3,7 @@
 #include "cli/calibration_options.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <memory>
 #include <string>
@@ -61,6 +62,25 @@ void AddCalibrationOptions(CLI::App& app, CalibrationCommandOptions& options,
       ->check(CLI::Range(1e-6, 1.0))
       ->capture_default_str();
   app.add_flag("!--no-actorder", quantize.act_order, "GPTQ: round columns in their own order");
+  app.add_option_function<std::vector<std::string>>(
+         "--qoq-transforms",
+         [&quantize](const std::vector<std::string>& names) {
+           const Status status = SetQoqTransforms(names, quantize.qoq);
+           if (!status.ok()) throw CLI::ValidationError("--qoq-transforms", status.message());
+         },
+         fmt::format("qoq: what to apply, comma-separated: all, none, or some of {}",
+                     fmt::join(QoqTransformNames(), ", ")))
+      ->delimiter(',')
+      ->type_name("LIST");
+  app.add_option("--smooth-attention-strength", quantize.qoq.smooth_attention_strength,
+                 "qoq: share of the keys' outliers that moves into the queries")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
+  app.add_option("--smooth-output-strength", quantize.qoq.smooth_output_strength,
+                 "qoq: share of the outliers of down_proj's inputs that moves into its weights; "
+                 "default: 0.15 with groups, 0.05 per channel")
+      ->check(CLI::Range(0.0, 1.0))
+      ->default_str("");
   app.add_option("--memory-limit", options.memory_limit_gib,
                  "GiB to aim at, by more passes over the samples: a quarter of it goes to Gram "
                  "matrices; default: 2 GiB for those")

@@ -47,10 +47,6 @@ void AddGenerationOptions(CLI::App& app, GenerationOptions& options) {
   app.add_option("--top-k", options.top_k, "Keep this many of the most likely tokens; 0 keeps all")
       ->capture_default_str();
   app.add_option("--seed", options.seed, "Seed of the random choices")->capture_default_str();
-  app.add_option("--kv-cache-dtype", options.kv_cache_dtype, "Type of the KV cache")
-      ->check(CLI::IsMember({"auto", "bfloat16", "float32", "fp8", "fp8_e4m3", "fp8_e5m2", "int8",
-                             "int4"}))
-      ->capture_default_str();
   app.add_option("--max-model-len", options.max_model_len,
                  "Longest prompt and output together, in tokens (default: the model's own limit)")
       ->check(CLI::PositiveNumber);
@@ -63,8 +59,8 @@ Result<std::unique_ptr<LlmEngine>> CreateEngine(const GenerationOptions& options
   engine.quantization = options.model.quantization;
   engine.lm_head_dtype = options.model.lm_head_dtype;
   engine.num_threads = options.model.threads;
-  engine.kv_cache_dtype = options.kv_cache_dtype;
-  if (options.kv_cache_dtype == "auto" && options.model.dtype == "float32") {
+  engine.kv_cache_dtype = options.model.kv_cache_dtype;
+  if (options.model.kv_cache_dtype == "auto" && options.model.dtype == "float32") {
     engine.kv_cache_dtype = "float32";
   }
   engine.max_model_len = options.max_model_len;

@@ -19,7 +19,6 @@ namespace octavo {
 
 struct GenerationOptions {
   ModelOptions model = {};
-  std::string kv_cache_dtype = "auto";
   int64_t max_model_len = 0;
   int64_t max_tokens = 0;
   double temperature = 0;
@@ -28,7 +27,7 @@ struct GenerationOptions {
   uint64_t seed = 0;
 };
 
-// Adds the model options and --kv-cache-dtype, --max-model-len, --max-tokens, --temperature, --top-p,
+// Adds the model options and --max-model-len, --max-tokens, --temperature, --top-p,
 // --top-k and --seed. The values in `options` are the defaults that --help shows.
 void AddGenerationOptions(CLI::App& app, GenerationOptions& options);
 

@@ -16,7 +16,7 @@ namespace octavo {
 void AddKvDTypeOption(CLI::App& app, std::string& kv_cache_dtype) {
   std::vector<std::string> names = {"auto"};
   for (const auto& [name, dtype] : kKvDTypeNames) names.emplace_back(name);
-  app.add_option("--kv-cache-dtype", kv_cache_dtype, "Type of the KV cache; auto: that of --dtype")
+  app.add_option("--kv-cache-dtype", kv_cache_dtype, "Type of the KV cache")
       ->check(CLI::IsMember(names))
       ->capture_default_str();
 }

@@ -154,7 +154,12 @@ void AddRecipeOption(CLI::App& app, QuantizeCommandOptions& options) {
   }
 }
 
-Result<QuantizeResult> QuantizeWithBar(const QuantizeOptions& options) {
+Result<QuantizeResult> QuantizeWithBar(QuantizeOptions& options) {
+  ProgressBar rotate({.label = "rotate", .unit = ProgressBar::Unit::kBytes});
+  options.rotate_progress = [&rotate](uint64_t done, uint64_t total) {
+    rotate.Update(done, total);
+    if (done == total) rotate.Finish();
+  };
   ProgressBar bar({.label = "quantize",
                    .unit = NeedsCalibration(options) ? ProgressBar::Unit::kItems
                                                      : ProgressBar::Unit::kBytes,

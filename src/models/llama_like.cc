@@ -222,7 +222,7 @@ std::vector<SmoothingSite> LlamaLikeSmoothing() {
       {"input_layernorm", {"q_proj", "k_proj", "v_proj"}},
       {"post_attention_layernorm", {"gate_proj", "up_proj"}},
       {"v_proj", {"o_proj"}},
-      {"up_proj", {"down_proj"}},
+      {"up_proj", {"down_proj"}, {"gate_proj"}},
   };
 }
 

@@ -71,6 +71,8 @@ struct WeightPattern {
 struct SmoothingSite {
   std::string_view producer;
   std::vector<std::string_view> consumers;
+  // Linears whose outputs meet the producer's channel by channel: they keep the order of channels.
+  std::vector<std::string_view> partners = {};
 };
 
 // Where a tensor belongs: its row of the weight map and the numbers in place of "{}".
@@ -90,6 +92,10 @@ struct ModelArch {
   std::vector<SmoothingSite> smoothing;
   // SmoothQuant's alpha for the family: the share of the difficulty that moves into the weights.
   float smoothing_strength = 0.8f;
+  // Slots of the linears that add to the residual stream, where that stream may be rotated: RMSNorm
+  // before every block, no learned positions, and `smoothing` names all readers of the norms. Empty: it
+  // may not.
+  std::vector<std::string_view> residual_writers = {};
   // Whether the sites hold for this config; null: always.
   bool (*can_smooth)(const ModelConfig& config) = nullptr;
 

@@ -92,7 +92,7 @@ class GroupClipper {
  public:
   GroupClipper(const Scheme& scheme, const TargetModule& module, MatrixProduct& product)
       : scheme_(scheme), group_(module), product_(product) {
-    group_.k = module.args.weights.group_size;
+    if (module.args.weights.strategy == Strategy::kGroup) group_.k = module.args.weights.group_size;
   }
 
   // `rows` [count, k], group `group`; limits[i * groups] gets row i's.
@@ -199,7 +199,8 @@ Result<WeightClip> SearchAwqClip(const Checkpoint& checkpoint, const LayerModule
                                  const LayerTransform& transform, const InputStatistics& input,
                                  MatrixProduct& product) {
   const TargetModule& target = *module.planned->module;
-  const int64_t size = target.args.weights.group_size;
+  const bool grouped = target.args.weights.strategy == Strategy::kGroup;
+  const int64_t size = grouped ? target.args.weights.group_size : target.k;
   const int64_t groups = target.k / size;
   WeightClip clip{.group_size = size, .limits = {}};
   clip.limits.resize(static_cast<size_t>(target.n * groups));
@@ -212,12 +213,11 @@ Result<WeightClip> SearchAwqClip(const Checkpoint& checkpoint, const LayerModule
     grams.push_back(std::move(packed));
   }
   GroupClipper clipper(module.scheme(), target, product);
+  const TransformedModule weight(checkpoint, transform, module.name, *module.tensor);
   std::vector<float> rows(static_cast<size_t>(std::min(kClipRows, target.n) * target.k));
   for (int64_t begin = 0; begin < target.n; begin += kClipRows) {
     const int64_t count = std::min(kClipRows, target.n - begin);
-    OCTAVO_RETURN_IF_ERROR(
-        ReadOriginalRows(checkpoint, *module.tensor, begin, count, rows.data()));
-    TransformRows(transform, module.name, target.k, begin, count, /*clipped=*/false, rows.data());
+    OCTAVO_RETURN_IF_ERROR(weight.Read(begin, count, RowStage::kScaled, rows.data()));
     for (int64_t group = 0; group < groups; ++group) {
       OCTAVO_RETURN_IF_ERROR(clipper.Search(rows.data(), count, target.k, group,
                                             grams[static_cast<size_t>(group)],

@@ -23,7 +23,7 @@ Result<AwqScales> SearchAwqScales(const Checkpoint& checkpoint, const LayerModul
                                   const LayerSite& site, const LayerInputs& inputs,
                                   MatrixProduct& product);
 
-// Best limit of |w| for every group of a module's rows, among 1, 0.95, ... 0.55 of its maximum, by the
+// Best limit of |w| for every group (or whole row, without groups) of a module's rows, among 1, 0.95, ... 0.55 of its maximum, by the
 // error of the group's share of the output. `transform` holds the module's scales. Not meant for q and
 // k, whose outputs meet in a softmax.
 Result<WeightClip> SearchAwqClip(const Checkpoint& checkpoint, const LayerModule& module,

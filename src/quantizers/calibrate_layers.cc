@@ -15,6 +15,7 @@
 #include "base/file.h"
 #include "io/hf_config.h"
 #include "quantizers/boundary_file.h"
+#include "quantizers/encode_floats.h"
 #include "quantizers/layer_quantizer.h"
 #include "schemes/rtn.h"
 
@@ -115,6 +116,8 @@ class Calibration {
     const QuantizeOptions& options = *job_.options;
     LayerQuantizerOptions quantizer;
     quantizer.smoothing_strength = arch_.smoothing_strength;
+    quantizer.config = &config_;
+    quantizer.qoq = options.qoq;
     quantizer.gram_bytes = options.memory_limit > 0 ? options.memory_limit / 4 : kGramBytes;
     quantizer.cancel = options.cancel;
     return quantizer;
@@ -290,6 +293,7 @@ Result<Json> CalibrationFingerprint(const QuantizeOptions& options) {
   OCTAVO_ASSIGN_OR_RETURN(const IsaLevel isa, ActiveIsa());
   return Json{{"tokens", HashOf(options.calibration->samples)},
               {"kv_cache_scheme", options.kv_cache_scheme},
+              {"qoq", ToJson(options.qoq)},
               {"isa", static_cast<int>(isa)}};
 }
 

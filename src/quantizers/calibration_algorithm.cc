@@ -9,12 +9,15 @@
 namespace octavo {
 namespace {
 
-constexpr std::array<CalibrationAlgorithm, 4> kAlgorithms = {{
+constexpr std::array<CalibrationAlgorithm, 5> kAlgorithms = {{
     {.name = "gptq", .summary = "second-order rounding (integer schemes)", .gptq = true},
-    {.name = "awq", .summary = "activation-aware scales and clipping (integer groups)", .awq = true},
+    {.name = "awq", .summary = "activation-aware scales and clipping (integer groups)", .awq = true,
+     .clip = true},
     {.name = "smoothquant", .summary = "outliers move into the weights (8-bit activations)",
      .smoothquant = true},
     {.name = "smoothquant+gptq", .summary = "both", .smoothquant = true, .gptq = true},
+    {.name = "qoq", .summary = "rotation, smoothing, clipping and gptq for W4A8KV4 (integer schemes)",
+     .gptq = true, .clip = true, .qoq = true},
 }};
 
 }  // namespace
@@ -26,9 +29,10 @@ Status CalibrationAlgorithm::Accepts(const Scheme& scheme) const {
                                        scheme.name, Describe(scheme.args)));
   };
   const bool plain_int = weights.type == QuantType::kInt && scheme.method == "compressed-tensors";
+  const bool any_int = plain_int || scheme.method == "octavo_qoq";
   const bool rows = weights.strategy == Strategy::kGroup || weights.strategy == Strategy::kChannel;
-  if (gptq && !(plain_int && rows)) return refuse("integer weights per channel or group");
-  if (awq && !(plain_int && weights.strategy == Strategy::kGroup)) {
+  if (gptq && !(any_int && rows)) return refuse("integer weights per channel or group");
+  if (awq && !(any_int && weights.strategy == Strategy::kGroup)) {
     return refuse("integer weights in groups");
   }
   if (smoothquant && (!scheme.args.input || scheme.method != "compressed-tensors")) {

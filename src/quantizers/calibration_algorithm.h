@@ -17,13 +17,15 @@ struct CalibrationAlgorithm {
   bool smoothquant = false;
   bool awq = false;
   bool gptq = false;
+  bool clip = false;  // AWQ's limits, whatever the scales
+  bool qoq = false;   // qoq_layer.h, on a rotated checkpoint
 
-  bool needs_gram() const { return gptq || awq; }
+  bool needs_gram() const { return gptq || awq || clip || qoq; }
   // Whether a scheme's weights can be chosen this way. Errors: InvalidArgument with the reason.
   Status Accepts(const Scheme& scheme) const;
 };
 
-// gptq, awq, smoothquant, smoothquant+gptq.
+// gptq, awq, smoothquant, smoothquant+gptq, qoq.
 std::span<const CalibrationAlgorithm> CalibrationAlgorithms();
 
 // nullptr when there is none of this name; "rtn" needs no data and is none.

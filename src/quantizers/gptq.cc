@@ -85,30 +85,54 @@ class RowBlock {
     }
   }
 
+  // What the codes of one column of a tile decode with: (q - zero) * step * scale, q in [min, max].
+  struct alignas(64) ColumnSteps {
+    float scale[kRows], step[kRows], zero[kRows], min[kRows], max[kRows];
+  };
+
+  void FillSteps(int64_t row_begin, int64_t count, int64_t group, ColumnSteps& steps) const {
+    const int bits = module_.args.weights.num_bits;
+    const bool two_level = !rows_.scales2.empty();
+    const float low = two_level ? 0.0f : static_cast<float>(-(1 << (bits - 1)));
+    std::fill_n(steps.scale, kRows, 1.0f);
+    std::fill_n(steps.step, kRows, 1.0f);
+    std::fill_n(steps.zero, kRows, 0.0f);
+    std::fill_n(steps.min, kRows, low);
+    std::fill_n(steps.max, kRows, low + static_cast<float>((1 << bits) - 1));
+    for (int64_t row = 0; row < count; ++row) {
+      const auto of_row = static_cast<size_t>(row_begin + row);
+      const size_t at = of_row * static_cast<size_t>(scale_cols_) + static_cast<size_t>(group);
+      if (!two_level) {
+        steps.scale[row] = rows_.scales[at];
+        if (!rows_.zero_points.empty()) steps.zero[row] = static_cast<float>(rows_.zero_points[at]);
+        continue;
+      }
+      const float step = static_cast<float>(rows_.scales2[at]);
+      const float zero = static_cast<float>(rows_.zeros2[at]);
+      steps.scale[row] = rows_.scales[of_row];
+      steps.step[row] = step;
+      steps.zero[row] = zero;
+      // Level 1 is an int8. The protective range assures it of the weights the scales were made for, not
+      // of what error propagation turns them into.
+      steps.min[row] = std::max(0.0f, zero - std::floor(128.0f / step));
+      steps.max[row] = std::min(15.0f, zero + std::floor(127.0f / step));
+    }
+  }
+
   // Codes of one column; error = (w - dequantized) * reciprocal.
   void RoundColumn(int64_t row_begin, int64_t count, int64_t position, const float* w,
                    float reciprocal, float* error) {
-    const int bits = module_.args.weights.num_bits;
-    const float q_min = static_cast<float>(-(1 << (bits - 1)));
-    const float q_max = -q_min - 1;
     const int64_t column = factor_.order[static_cast<size_t>(position)];
-    const int64_t group = column * scale_cols_ / k_;
-    alignas(64) float scale[kRows];
-    alignas(64) float zero[kRows] = {};
+    ColumnSteps s;
+    FillSteps(row_begin, count, column * scale_cols_ / k_, s);
     alignas(64) float code[kRows];
-    std::fill_n(scale, kRows, 1.0f);
-    for (int64_t row = 0; row < count; ++row) {
-      const auto at = static_cast<size_t>((row_begin + row) * scale_cols_ + group);
-      scale[row] = rows_.scales[at];
-      if (!rows_.zero_points.empty()) zero[row] = static_cast<float>(rows_.zero_points[at]);
-    }
     for (int64_t row = 0; row < kRows; ++row) {
-      float q = w[row] / scale[row] + zero[row];
-      q = q < q_min ? q_min : q;
-      q = q > q_max ? q_max : q;
+      float q = w[row] / (s.scale[row] * s.step[row]) + s.zero[row];
+      q = q < s.min[row] ? s.min[row] : q;
+      q = q > s.max[row] ? s.max[row] : q;
       q = (q + kRounder) - kRounder;
       code[row] = q;
-      error[row] = (w[row] - (q - zero[row]) * scale[row]) * reciprocal;
+      error[row] = (w[row] - (q - s.zero[row]) * s.step[row] * s.scale[row]) * reciprocal;
     }
     for (int64_t row = 0; row < count; ++row) {
       rows_.codes[static_cast<size_t>((row_begin + row) * k_ + column)] =
@@ -184,14 +208,18 @@ Result<GptqFactor> FactorHessian(const InputStatistics& input, const std::vector
 }
 
 Status QuantizeGptq(const Scheme& scheme, const TargetModule& module, const GptqFactor& factor,
-                    float* x, int64_t row_begin, int64_t count, MatrixProduct& product,
-                    QuantizedRows& rows) {
-  for (int64_t i = 0; i < module.k; ++i) {
-    if (!factor.dead[static_cast<size_t>(i)]) continue;
-    for (int64_t row = 0; row < count; ++row) x[row * module.k + i] = 0;
-  }
-  OCTAVO_RETURN_IF_ERROR(scheme.quantize(module, x, row_begin, count, rows));
-  return RowBlock(module, factor, count, rows).Run(x, product);
+                    const GptqRows& block, MatrixProduct& product, QuantizedRows& rows) {
+  const auto clear_dead = [&](float* x) {
+    for (int64_t i = 0; i < module.k; ++i) {
+      if (!factor.dead[static_cast<size_t>(i)]) continue;
+      for (int64_t row = 0; row < block.count; ++row) x[row * module.k + i] = 0;
+    }
+  };
+  clear_dead(block.x);
+  if (block.clipped != nullptr) clear_dead(block.clipped);
+  const float* ranges = block.clipped != nullptr ? block.clipped : block.x;
+  OCTAVO_RETURN_IF_ERROR(scheme.quantize(module, ranges, block.row_begin, block.count, rows));
+  return RowBlock(module, factor, block.count, rows).Run(block.x, product);
 }
 
 }  // namespace octavo

@@ -42,12 +42,18 @@ struct GptqFactor {
 Result<GptqFactor> FactorHessian(const InputStatistics& input, const std::vector<float>& input_scale,
                                  const GptqOptions& options, MatrixProduct& product);
 
-// Chooses the codes of rows [row_begin, row_begin + count) of an integer scheme's module. `x`
-// [count, k] are the original rows; dead columns are set to zero there. Scales and zero points are
-// round to nearest's.
+// Rows [row_begin, row_begin + count) of a module. Dead columns are set to zero in both matrices.
+struct GptqRows {
+  float* x = nullptr;        // [count, k], what is approximated
+  float* clipped = nullptr;  // [count, k], what scales and zero points are made for; null: x
+  int64_t row_begin = 0;
+  int64_t count = 0;
+};
+
+// Chooses the codes of a module's rows under an integer scheme. Scales and zero points are round to
+// nearest's; QoQ's two levels included, whose codes stay within int8.
 // Errors: those of Scheme::quantize.
 Status QuantizeGptq(const Scheme& scheme, const TargetModule& module, const GptqFactor& factor,
-                    float* x, int64_t row_begin, int64_t count, MatrixProduct& product,
-                    QuantizedRows& rows);
+                    const GptqRows& block, MatrixProduct& product, QuantizedRows& rows);
 
 }  // namespace octavo

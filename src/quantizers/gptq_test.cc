@@ -159,7 +159,8 @@ TEST_F(GptqTest, ChoosesTheCodesOfThePaper) {
     const TargetModule module = Module(scheme);
     std::vector<float> copy = w;
     QuantizedRows rows;
-    ASSERT_TRUE(QuantizeGptq(scheme, module, *factor, copy.data(), 0, kRows, product_, rows).ok());
+    const GptqRows block{.x = copy.data(), .row_begin = 0, .count = kRows};
+    ASSERT_TRUE(QuantizeGptq(scheme, module, *factor, block, product_, rows).ok());
     const std::vector<int> expected = ReferenceGptq(x, w, module, rows);
     int different = 0;
     for (size_t i = 0; i < expected.size(); ++i) {
@@ -183,7 +184,8 @@ TEST_F(GptqTest, BeatsRoundToNearestOnTheOutput) {
     ASSERT_TRUE(scheme.quantize(module, w.data(), 0, kRows, nearest).ok());
     std::vector<float> copy = w;
     QuantizedRows rows;
-    ASSERT_TRUE(QuantizeGptq(scheme, module, *factor, copy.data(), 0, kRows, product_, rows).ok());
+    const GptqRows block{.x = copy.data(), .row_begin = 0, .count = kRows};
+    ASSERT_TRUE(QuantizeGptq(scheme, module, *factor, block, product_, rows).ok());
     EXPECT_EQ(rows.scales, nearest.scales);
     EXPECT_LT(OutputErrorOf(scheme, module, w, rows, input),
               0.7 * OutputErrorOf(scheme, module, w, nearest, input));
@@ -202,7 +204,8 @@ TEST_F(GptqTest, RoundsToNearestWhereInputsAreIndependent) {
   QuantizedRows nearest;
   ASSERT_TRUE(scheme.quantize(module, w.data(), 0, kRows, nearest).ok());
   QuantizedRows rows;
-  ASSERT_TRUE(QuantizeGptq(scheme, module, *factor, w.data(), 0, kRows, product_, rows).ok());
+  const GptqRows block{.x = w.data(), .row_begin = 0, .count = kRows};
+  ASSERT_TRUE(QuantizeGptq(scheme, module, *factor, block, product_, rows).ok());
   EXPECT_EQ(rows.codes, nearest.codes);
 }
 
@@ -222,8 +225,10 @@ TEST_F(GptqTest, DoesNotDependOnThreadsOrRowBlocks) {
       const int64_t count = std::min(step, kRows - row);
       std::vector<float> w = RandomWeights(kRows * kCols, 7);
       QuantizedRows rows;
-      ASSERT_TRUE(QuantizeGptq(scheme, module, *factor, w.data() + row * kCols, row, count, product,
-                               rows).ok());
+      ASSERT_TRUE(QuantizeGptq(scheme, module, *factor,
+                               {.x = w.data() + row * kCols, .row_begin = row, .count = count}, product,
+                               rows)
+                      .ok());
       codes.insert(codes.end(), rows.codes.begin(), rows.codes.end());
     }
     if (first.empty()) first = codes;
@@ -241,7 +246,8 @@ TEST_F(GptqTest, ZeroesColumnsThatNoInputEverReaches) {
   const Scheme& scheme = *FindScheme("W4A16");
   std::vector<float> w = RandomWeights(kRows * kCols, 9);
   QuantizedRows rows;
-  ASSERT_TRUE(QuantizeGptq(scheme, Module(scheme), *factor, w.data(), 0, kRows, product_, rows).ok());
+  const GptqRows block{.x = w.data(), .row_begin = 0, .count = kRows};
+  ASSERT_TRUE(QuantizeGptq(scheme, Module(scheme), *factor, block, product_, rows).ok());
   for (size_t row = 0; row < kRows; ++row) EXPECT_EQ(rows.codes[row * kCols + 11], 0);
 }
 
@@ -264,7 +270,8 @@ TEST_F(GptqTest, NamesTheWeightThatIsNotFinite) {
   w[3 * kCols + 5] = std::nanf("");
   const Scheme& scheme = *FindScheme("W4A16");
   QuantizedRows rows;
-  const Status status = QuantizeGptq(scheme, Module(scheme), *factor, w.data(), 0, kRows, product_, rows);
+  const GptqRows block{.x = w.data(), .row_begin = 0, .count = kRows};
+  const Status status = QuantizeGptq(scheme, Module(scheme), *factor, block, product_, rows);
   EXPECT_EQ(status.code(), StatusCode::kDataLoss);
   EXPECT_NE(status.message().find("row 3 column 5"), std::string::npos) << status.message();
 }

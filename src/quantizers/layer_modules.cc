@@ -26,6 +26,10 @@ struct Producer {
   bool norm = false;
 };
 
+bool Contains(const std::vector<std::string_view>& slots, const std::string& role) {
+  return std::find(slots.begin(), slots.end(), role) != slots.end();
+}
+
 void AddSites(const ModelArch& arch, const std::vector<Producer>& producers, LayerModules& layer) {
   for (const SmoothingSite& site : arch.smoothing) {
     for (const Producer& producer : producers) {
@@ -33,13 +37,14 @@ void AddSites(const ModelArch& arch, const std::vector<Producer>& producers, Lay
       // A linear's rows are scaled while they are quantized; one that stays dense is left alone.
       const LayerModule* linear = layer.Find(producer.module);
       if (!producer.norm && (linear == nullptr || !linear->quantized())) continue;
-      LayerSite found{.producer = producer.module, .norm = producer.norm, .consumers = {}};
+      LayerSite found{
+          .producer = producer.module, .norm = producer.norm, .consumers = {}, .partners = {}};
       bool fits = true;
       for (size_t i = 0; i < layer.modules.size(); ++i) {
         const LayerModule& module = layer.modules[i];
-        const bool consumes = std::find(site.consumers.begin(), site.consumers.end(), module.role) !=
-                              site.consumers.end();
-        if (!consumes || (producer.expert && module.expert != producer.expert)) continue;
+        if (producer.expert && module.expert != producer.expert) continue;
+        if (Contains(site.partners, module.role)) found.partners.push_back(i);
+        if (!Contains(site.consumers, module.role)) continue;
         fits = fits && module.tensor->cols() == producer.outputs;
         found.consumers.push_back(i);
       }

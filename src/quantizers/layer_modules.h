@@ -33,6 +33,7 @@ struct LayerSite {
   std::string producer;  // module name of the norm or linear
   bool norm = false;
   std::vector<size_t> consumers;  // indices into LayerModules::modules
+  std::vector<size_t> partners;   // SmoothingSite::partners, of the same expert
 };
 
 struct LayerModules {

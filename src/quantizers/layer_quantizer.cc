@@ -9,7 +9,9 @@
 #include <utility>
 
 #include "quantizers/awq.h"
+#include "quantizers/channel_order.h"
 #include "quantizers/output_error.h"
+#include "quantizers/qoq_layer.h"
 #include "quantizers/quantized_source.h"
 #include "quantizers/round_to_nearest.h"
 #include "schemes/rtn.h"
@@ -37,6 +39,7 @@ Result<QuantizedLayer> LayerQuantizer::Run(const LayerModules& layer, const Boun
   layer_ = &layer;
   statistics_.clear();
   searched_.clear();
+  keys_.reset();
   out_ = {};
   out_.report.layer = layer.layer;
   if (!layer.quantized() && out == nullptr) return std::move(out_);
@@ -49,6 +52,7 @@ Result<QuantizedLayer> LayerQuantizer::Run(const LayerModules& layer, const Boun
     // SmoothQuant needs no Gram matrix, so the first pass serves all sites.
     if (i > 0 && !awq) break;
     OCTAVO_RETURN_IF_ERROR(Observe(rounds[i], in, i == 0 ? out : nullptr));
+    if (i == 0) OCTAVO_RETURN_IF_ERROR(ChooseQoq());
     OCTAVO_RETURN_IF_ERROR(ChooseScales(rounds[i]));
   }
   for (const Round& round : rounds) {
@@ -123,8 +127,16 @@ Status LayerQuantizer::Observe(const Round& round, const BoundaryFile& in, Bound
   for (const Linear* linear : runner_.linears()) {
     flops += 2.0 * static_cast<double>(linear->n()) * static_cast<double>(linear->k());
   }
+  std::string keys_tap;
+  const LayerModule* k_proj = FindQoqModule(*layer_, "k_proj");
+  if (first && options_.qoq.smooth_attention && k_proj != nullptr) {
+    OCTAVO_ASSIGN_OR_RETURN(keys_,
+                            KeyObserver::Create(checkpoint_, *k_proj, *options_.config, product_));
+    keys_tap = tap_of_[k_proj->name];
+  }
   Status failed;
   const LinearTap tap = [&](std::string_view slot, const ActivationView& input) {
+    if (failed.ok() && slot == keys_tap) failed = keys_->Add(input, product_);
     const auto it = observers.find(slot);
     if (it == observers.end() || !failed.ok()) return;
     failed = it->second.Add(input, product_);
@@ -133,8 +145,42 @@ Status LayerQuantizer::Observe(const Round& round, const BoundaryFile& in, Bound
     work_(flops * static_cast<double>(tokens));
   }));
   OCTAVO_RETURN_IF_ERROR(std::move(failed));
-  for (auto& [slot, observer] : observers) statistics_[std::string(slot)] = observer.Take();
+  for (auto& [slot, observer] : observers) {
+    const std::string name(slot);
+    statistics_[name] = observer.Take();
+    if (!first) Reorder(name);
+  }
   return CheckFinite();
+}
+
+// Later passes observe the layer's own order again.
+void LayerQuantizer::Reorder(const std::string& tap) {
+  for (const auto& [module, order] : out_.transform.column_order) {
+    if (tap_of_[module] == tap) ReorderInput(order, statistics_[tap]);
+  }
+}
+
+Status LayerQuantizer::ChooseQoq() {
+  const std::vector<float> none;
+  const LayerInputs inputs = Inputs();
+  OCTAVO_RETURN_IF_ERROR(ChooseQoqTransform({.checkpoint = checkpoint_,
+                                             .layer = *layer_,
+                                             .config = *options_.config,
+                                             .options = options_.qoq,
+                                             .inputs = inputs,
+                                             .key_absmax = keys_ ? keys_->absmax() : none},
+                                            out_.transform, out_.report.sites));
+  keys_.reset();
+  for (const std::string& tap : taps_) Reorder(tap);
+  return Status::Ok();
+}
+
+bool LayerQuantizer::Clips(const LayerModule& module) const {
+  return module.algorithm().clip && (!module.algorithm().qoq || options_.qoq.clip);
+}
+
+bool LayerQuantizer::UsesGptq(const LayerModule& module) const {
+  return module.algorithm().gptq && (!module.algorithm().qoq || options_.qoq.gptq);
 }
 
 Status LayerQuantizer::CheckFinite() const {
@@ -228,7 +274,7 @@ Result<std::optional<GptqFactor>> LayerQuantizer::Factor(const LayerModule& modu
                                                          std::string& note) {
   std::optional<GptqFactor> factor;
   const InputStatistics* input = InputOf(module.name);
-  if (input == nullptr || !module.algorithm().gptq) return factor;
+  if (input == nullptr || !UsesGptq(module)) return factor;
   const std::vector<float>* scale = out_.transform.ColumnScale(module.name);
   auto made = FactorHessian(*input, scale == nullptr ? std::vector<float>() : *scale,
                             module.recipe().gptq, product_);
@@ -264,8 +310,8 @@ Result<std::vector<float>> LayerQuantizer::ReadTransformed(const LayerModule& mo
                                                            int64_t count) {
   const int64_t k = module.tensor->cols();
   std::vector<float> x(static_cast<size_t>(count * k));
-  OCTAVO_RETURN_IF_ERROR(ReadOriginalRows(checkpoint_, *module.tensor, begin, count, x.data()));
-  TransformRows(out_.transform, module.name, k, begin, count, /*clipped=*/true, x.data());
+  const TransformedModule weight(checkpoint_, out_.transform, module.name, *module.tensor);
+  OCTAVO_RETURN_IF_ERROR(weight.Read(begin, count, RowStage::kClipped, x.data()));
   return x;
 }
 
@@ -306,13 +352,25 @@ Result<QuantizedRows> LayerQuantizer::QuantizeRows(const LayerModule& module,
                                                    const TargetModule& target,
                                                    const GptqFactor* factor, int64_t begin,
                                                    int64_t count) {
-  OCTAVO_ASSIGN_OR_RETURN(std::vector<float> x, ReadTransformed(module, begin, count));
+  const TransformedModule weight(checkpoint_, out_.transform, module.name, *module.tensor);
+  std::vector<float> x(static_cast<size_t>(count * target.k));
   QuantizedRows rows;
-  const Status status =
-      factor != nullptr
-          ? QuantizeGptq(module.scheme(), target, *factor, x.data(), begin, count, product_, rows)
-          : RoundToNearest(module.scheme(), target, x.data(), begin, count, product_.pool(), rows);
-  if (!status.ok()) return status;
+  if (factor == nullptr) {
+    OCTAVO_RETURN_IF_ERROR(weight.Read(begin, count, RowStage::kClipped, x.data()));
+    OCTAVO_RETURN_IF_ERROR(
+        RoundToNearest(module.scheme(), target, x.data(), begin, count, product_.pool(), rows));
+    return rows;
+  }
+  // AWQ's limits make the scales; what they cut off is an error that GPTQ spreads like any other.
+  OCTAVO_RETURN_IF_ERROR(weight.Read(begin, count, RowStage::kScaled, x.data()));
+  GptqRows block{.x = x.data(), .row_begin = begin, .count = count};
+  std::vector<float> clipped;
+  if (weight.clips()) {
+    clipped = x;
+    weight.Clip(begin, count, clipped.data());
+    block.clipped = clipped.data();
+  }
+  OCTAVO_RETURN_IF_ERROR(QuantizeGptq(module.scheme(), target, *factor, block, product_, rows));
   return rows;
 }
 
@@ -320,7 +378,7 @@ Status LayerQuantizer::QuantizeModule(const LayerModule& module, const GptqFacto
                                       std::string note) {
   const InputStatistics* input = InputOf(module.name);
   const bool query_or_key = module.role == "q_proj" || module.role == "k_proj";
-  if (module.algorithm().awq && input != nullptr && !query_or_key) {
+  if (Clips(module) && input != nullptr && !query_or_key) {
     OCTAVO_ASSIGN_OR_RETURN(out_.transform.clip[module.name],
                             SearchAwqClip(checkpoint_, module, out_.transform, *input, product_));
   }
@@ -355,7 +413,8 @@ ModuleReport LayerQuantizer::MakeReport(const LayerModule& module, const GptqFac
   report.scheme = module.scheme().name;
   report.algorithm = factor != nullptr                              ? "gptq"
                      : module.algorithm().awq && input != nullptr ? "awq"
-                                                                   : kRoundToNearest;
+                     : out_.transform.clip.contains(module.name)  ? "clip"
+                                                                  : kRoundToNearest;
   if (factor != nullptr) report.damping = factor->damping;
   if (input == nullptr) return report;
   const std::vector<float>* scale = out_.transform.ColumnScale(module.name);
@@ -377,13 +436,8 @@ Status LayerQuantizer::MeasureRows(const LayerModule& module, int64_t begin, int
   Dequantize(module.scheme(), *module.planned->module, rows, quantized.data());
   const int64_t measured = std::min(kMeasuredRows, count);
   std::vector<float> original(static_cast<size_t>(measured * k));
-  OCTAVO_RETURN_IF_ERROR(
-      ReadOriginalRows(checkpoint_, *module.tensor, begin, measured, original.data()));
-  LayerTransform rows_only;
-  if (const auto it = out_.transform.row_scale.find(module.name); it != out_.transform.row_scale.end()) {
-    rows_only.row_scale.insert(*it);
-  }
-  TransformRows(rows_only, module.name, k, begin, measured, false, original.data());
+  const TransformedModule weight(checkpoint_, out_.transform, module.name, *module.tensor);
+  OCTAVO_RETURN_IF_ERROR(weight.Read(begin, measured, RowStage::kOutputs, original.data()));
   if (const std::vector<float>* scale = out_.transform.ColumnScale(module.name)) {
     for (int64_t i = 0; i < measured * k; ++i) {
       quantized[static_cast<size_t>(i)] /= (*scale)[static_cast<size_t>(i % k)];

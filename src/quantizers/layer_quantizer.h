@@ -17,12 +17,16 @@
 #include "quantizers/layer_modules.h"
 #include "quantizers/layer_runner.h"
 #include "quantizers/layer_transform.h"
+#include "quantizers/qoq_options.h"
+#include "quantizers/smooth_attention.h"
 #include "quantizers/smoothing.h"
 
 namespace octavo {
 
 struct LayerQuantizerOptions {
   float smoothing_strength = 0.5f;  // of recipes that leave it open
+  const ModelConfig* config = nullptr;
+  QoqOptions qoq;           // of modules whose algorithm is qoq
   uint64_t gram_bytes = 0;  // of Gram matrices at a time; at least one is held
   const std::atomic<bool>* cancel = nullptr;
 };
@@ -66,6 +70,11 @@ class LayerQuantizer {
   Status ChooseScales(const Round& round);
   // The consumer whose algorithm scales a site; nullptr: none does.
   const LayerModule* ScaledConsumer(const LayerSite& site) const;
+  Status ChooseQoq();
+  void Reorder(const std::string& tap);
+  // What a module's algorithm does, after qoq's switches.
+  bool Clips(const LayerModule& module) const;
+  bool UsesGptq(const LayerModule& module) const;
   Status ChooseSite(const LayerSite& site);
   Status QuantizeRound(const Round& round);
   // The factor for GPTQ's modules of a tap; none, and why in `note`, where it cannot be made.
@@ -98,6 +107,7 @@ class LayerQuantizer {
   std::unordered_map<std::string, int64_t> tap_k_;
   std::unordered_map<std::string, InputStatistics> statistics_;  // by tap
   std::vector<const LayerSite*> searched_;
+  std::optional<KeyObserver> keys_;
   QuantizedLayer out_;
 };
 

@@ -51,22 +51,60 @@ Result<std::vector<float>> ReadOriginal(const Checkpoint& checkpoint, const std:
   return values;
 }
 
-void TransformRows(const LayerTransform& transform, const std::string& module, int64_t k,
-                   int64_t row_begin, int64_t count, bool clipped, float* rows) {
-  const auto row_scale = transform.row_scale.find(module);
-  const std::vector<float>* columns = transform.ColumnScale(module);
-  const auto clip = transform.clip.find(module);
+Result<std::vector<float>> CurrentVector(const Checkpoint& checkpoint, const LayerTransform& transform,
+                                         const std::string& tensor) {
+  const auto it = transform.dense.find(tensor);
+  if (it != transform.dense.end()) return it->second;
+  return ReadOriginal(checkpoint, tensor);
+}
+
+Status TransformedModule::ReadInOrder(int64_t row_begin, int64_t count, float* out) const {
+  const int64_t k = tensor_.cols();
+  const auto rows = transform_.row_order.find(module_);
+  if (rows == transform_.row_order.end()) {
+    OCTAVO_RETURN_IF_ERROR(ReadOriginalRows(checkpoint_, tensor_, row_begin, count, out));
+  } else {
+    for (int64_t i = 0; i < count; ++i) {
+      const int64_t row = rows->second[static_cast<size_t>(row_begin + i)];
+      OCTAVO_RETURN_IF_ERROR(ReadOriginalRows(checkpoint_, tensor_, row, 1, out + i * k));
+    }
+  }
+  const auto columns = transform_.column_order.find(module_);
+  if (columns == transform_.column_order.end()) return Status::Ok();
+  std::vector<float> row(static_cast<size_t>(k));
+  for (int64_t i = 0; i < count; ++i) {
+    std::copy_n(out + i * k, k, row.data());
+    for (int64_t j = 0; j < k; ++j) {
+      out[i * k + j] = row[static_cast<size_t>(columns->second[static_cast<size_t>(j)])];
+    }
+  }
+  return Status::Ok();
+}
+
+Status TransformedModule::Read(int64_t row_begin, int64_t count, RowStage stage, float* out) const {
+  OCTAVO_RETURN_IF_ERROR(ReadInOrder(row_begin, count, out));
+  const int64_t k = tensor_.cols();
+  const auto row_scale = transform_.row_scale.find(module_);
+  const std::vector<float>* columns =
+      stage == RowStage::kOutputs ? nullptr : transform_.ColumnScale(module_);
   for (int64_t row = 0; row < count; ++row) {
-    float* values = rows + row * k;
-    if (row_scale != transform.row_scale.end()) {
+    float* values = out + row * k;
+    if (row_scale != transform_.row_scale.end()) {
       const float scale = row_scale->second[static_cast<size_t>(row_begin + row)];
       for (int64_t i = 0; i < k; ++i) values[i] /= scale;
     }
-    if (columns != nullptr) {
-      for (int64_t i = 0; i < k; ++i) values[i] *= (*columns)[static_cast<size_t>(i)];
-    }
-    if (clipped && clip != transform.clip.end()) ClipRow(clip->second, row_begin + row, k, values);
+    if (columns == nullptr) continue;
+    for (int64_t i = 0; i < k; ++i) values[i] *= (*columns)[static_cast<size_t>(i)];
   }
+  if (stage == RowStage::kClipped) Clip(row_begin, count, out);
+  return Status::Ok();
+}
+
+void TransformedModule::Clip(int64_t row_begin, int64_t count, float* rows) const {
+  const auto clip = transform_.clip.find(module_);
+  if (clip == transform_.clip.end()) return;
+  const int64_t k = tensor_.cols();
+  for (int64_t row = 0; row < count; ++row) ClipRow(clip->second, row_begin + row, k, rows + row * k);
 }
 
 }  // namespace octavo

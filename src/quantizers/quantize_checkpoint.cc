@@ -29,6 +29,15 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kReportFile = "octavo_quantize.json";
+// In the unfinished output: the model that qoq's rotations turn the original into.
+constexpr const char* kRotatedFolder = "octavo_rotated";
+
+bool UsesQoq(const QuantizePlan& plan) {
+  return std::any_of(plan.choice.recipes.begin(), plan.choice.recipes.end(),
+                     [](const ModuleRecipe& recipe) {
+                       return recipe.algorithm != nullptr && recipe.algorithm->qoq;
+                     });
+}
 
 // Which modules are quantized how.
 Json FingerprintOf(const ModuleChoice& choice) {
@@ -82,7 +91,8 @@ uint64_t BytesOfSpec(const TensorSpec& spec) {
 
 struct Run {
   const QuantizeOptions& options;
-  std::shared_ptr<const Checkpoint> checkpoint;
+  const Checkpoint& source;                      // for the files beside the tensors
+  std::shared_ptr<const Checkpoint> checkpoint;  // what is quantized: the source, or rotated
   QuantizePlan& plan;
   const OutputFolder& folder;
   const std::string& fingerprint;
@@ -155,6 +165,15 @@ Status CalibrateShards(const Run& run, const QuantizeProgress& report, ThreadPoo
   return Status::Ok();
 }
 
+Json QoqReport(const QoqOptions& options, const std::optional<RotateResult>& rotation) {
+  Json report = ToJson(options);
+  if (!rotation) return report;
+  const auto factors = [](const std::string& text) { return text.empty() ? Json() : Json(text); };
+  report["residual_rotation"] = factors(rotation->residual);
+  report["value_rotation"] = factors(rotation->values);
+  return report;
+}
+
 // How the checkpoint was made, beside it.
 Status WriteReport(const Run& run) {
   const QuantizeResult& summary = run.plan.summary;
@@ -163,7 +182,7 @@ Status WriteReport(const Run& run) {
     shares.push_back(ToJson(share));
     shares.back()["modules"] = share.modules;
   }
-  const Json report = {{"scheme", summary.scheme},
+  Json report = {{"scheme", summary.scheme},
                        {"stored_as", summary.stored_as},
                        {"algorithm", summary.algorithm},
                        {"recipe", run.options.recipe ? run.options.recipe->source : Json()},
@@ -176,6 +195,7 @@ Status WriteReport(const Run& run) {
                        {"output_bytes", summary.output_bytes},
                        {"bits_per_weight", summary.bits_per_weight},
                        {"calibration", summary.calibration ? ToJson(*summary.calibration) : Json()}};
+  if (UsesQoq(run.plan)) report["qoq"] = QoqReport(run.options.qoq, summary.rotation);
   return WriteFileAtomically(run.folder.FilePath(kReportFile), DumpJson(report, 1) + "\n");
 }
 
@@ -219,12 +239,46 @@ Status Execute(const Run& run, const QuantizeProgress& report) {
     OCTAVO_RETURN_IF_ERROR(RoundShards(run, report, pool));
   }
   OCTAVO_RETURN_IF_ERROR(WriteIndex(run));
-  OCTAVO_RETURN_IF_ERROR(WriteCompanionFiles(*run.checkpoint, run.folder.working_path()));
+  OCTAVO_RETURN_IF_ERROR(WriteCompanionFiles(run.source, run.folder.working_path()));
   OCTAVO_RETURN_IF_ERROR(WriteReport(run));
   // config.json goes last: a folder without it opens nowhere.
   const Json quantization = MakeQuantizationConfig(run.plan, run.options);
   OCTAVO_ASSIGN_OR_RETURN(const Json config, MakeQuantizedConfig(*run.checkpoint, quantization));
   return WriteFileAtomically(run.folder.FilePath("config.json"), DumpJson(config, 2) + "\n");
+}
+
+bool Rotates(const QuantizeOptions& options, const QuantizePlan& plan) {
+  return UsesQoq(plan) && (options.qoq.rotate || options.qoq.rotate_values);
+}
+
+RotateOptions RotationOf(const QuantizeOptions& options) {
+  return {.residual = options.qoq.rotate,
+          .values = options.qoq.rotate_values,
+          .cancel = options.cancel,
+          .progress = options.rotate_progress};
+}
+
+// Writes the rotated model beside the output, opens it and plans anew: the head is no longer tied.
+Result<std::shared_ptr<const Checkpoint>> Rotate(const QuantizeOptions& options,
+                                                 const Checkpoint& source,
+                                                 const OutputFolder& folder, QuantizePlan& plan) {
+  ThreadPool pool(options.threads);
+  const std::string path = folder.FilePath(kRotatedFolder);
+  OCTAVO_ASSIGN_OR_RETURN(RotateResult rotation,
+                          RotateCheckpoint(source, RotationOf(options), path, pool));
+  OCTAVO_ASSIGN_OR_RETURN(std::shared_ptr<const Checkpoint> rotated, Checkpoint::Open(path));
+  const uint64_t input_bytes = plan.summary.input_bytes;
+  OCTAVO_ASSIGN_OR_RETURN(plan, MakeQuantizePlan(options, *rotated));
+  plan.summary.input_bytes = input_bytes;
+  plan.summary.rotation = std::move(rotation);
+  return rotated;
+}
+
+Status RemoveRotated(const OutputFolder& folder) {
+  std::error_code error;
+  fs::remove_all(folder.FilePath(kRotatedFolder), error);
+  if (!error) return Status::Ok();
+  return IoError(fmt::format("{}: remove failed: {}", folder.FilePath(kRotatedFolder), error.message()));
 }
 
 // Asks the caller for approval; without it nothing is left.
@@ -267,13 +321,21 @@ Result<QuantizeResult> QuantizeCheckpoint(const QuantizeOptions& options,
   OCTAVO_ASSIGN_OR_RETURN(QuantizePlan plan, MakeQuantizePlan(options, *checkpoint));
   OCTAVO_RETURN_IF_ERROR(CheckCalibration(options, plan));
   OCTAVO_RETURN_IF_ERROR(CheckPaths(options));
+  if (Rotates(options, plan)) {
+    OCTAVO_RETURN_IF_ERROR(DescribeRotation(*checkpoint, RotationOf(options)).status());
+  }
   OCTAVO_ASSIGN_OR_RETURN(const std::string fingerprint, Fingerprint(options, plan, *checkpoint));
   OCTAVO_ASSIGN_OR_RETURN(OutputFolder folder,
                           OutputFolder::Create(options.output, {.resume = options.resume,
                                                                 .overwrite = options.overwrite,
                                                                 .fingerprint = fingerprint}));
-  const Run run{options, checkpoint, plan, folder, fingerprint};
+  std::shared_ptr<const Checkpoint> original = checkpoint;
+  if (Rotates(options, plan)) {
+    OCTAVO_ASSIGN_OR_RETURN(original, Rotate(options, *checkpoint, folder, plan));
+  }
+  const Run run{options, *checkpoint, original, plan, folder, fingerprint};
   OCTAVO_RETURN_IF_ERROR(Execute(run, progress));
+  OCTAVO_RETURN_IF_ERROR(RemoveRotated(folder));
   plan.summary.seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   OCTAVO_RETURN_IF_ERROR(Approve(run, folder));

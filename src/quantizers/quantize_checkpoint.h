@@ -15,7 +15,9 @@
 #include "octavo/status.h"
 #include "quantizers/calibration_data.h"
 #include "quantizers/calibration_report.h"
+#include "quantizers/qoq_options.h"
 #include "quantizers/quantize_recipe.h"
+#include "quantizers/rotate_checkpoint.h"
 
 namespace octavo {
 
@@ -44,6 +46,9 @@ struct QuantizeOptions {
   double smoothing_strength = -1;  // SmoothQuant's alpha; below 0: the family's own
   // "fp8": measures a scale of keys and one of values per layer, for an FP8 KV cache; "": none.
   std::string kv_cache_scheme = "";
+  QoqOptions qoq;                  // the algorithm qoq's switches
+  // Bytes of the model done and in all while qoq rotates it, before anything else; may be null.
+  std::function<void(uint64_t done, uint64_t total)> rotate_progress = nullptr;
   // Bytes that calibration may take: fewer Gram matrices are held at a time, at the price of more
   // passes over the samples. 0: enough for one pass over a layer of 8B parameters' shape.
   uint64_t memory_limit = 0;
@@ -82,6 +87,7 @@ struct QuantizeResult {
   int wanted_group_size = 0;
   std::vector<SchemeShare> shares;
   int64_t quantized_modules = 0;
+  std::optional<RotateResult> rotation;  // qoq's
   std::vector<std::string> ignored;  // dense linear modules, as in config.json
   std::vector<std::string> warnings;  // what other engines will not like about the result
   uint64_t input_bytes = 0;    // tensors read

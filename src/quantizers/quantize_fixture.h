@@ -43,8 +43,11 @@ class QuantizeFixture : public testing::Test {
   }
 
   // Logits of the first two samples.
-  std::vector<float> Logits(const std::string& path) {
-    auto model = LoadModel(path, {}, *ActiveIsa(), pool_);
+  std::vector<float> Logits(const std::string& path,
+                            ComputeDType dtype = ComputeDType::kBfloat16) {
+    LoadOptions load;
+    load.dtype = dtype;
+    auto model = LoadModel(path, load, *ActiveIsa(), pool_);
     EXPECT_TRUE(model.ok()) << model.status().ToString();
     if (!model.ok()) return {};
     const int64_t vocab_size = (*model)->config().vocab_size;

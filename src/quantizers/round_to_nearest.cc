@@ -14,6 +14,8 @@ void Append(const QuantizedRows& part, QuantizedRows& whole) {
   append(part.codes, whole.codes);
   append(part.scales, whole.scales);
   append(part.zero_points, whole.zero_points);
+  append(part.scales2, whole.scales2);
+  append(part.zeros2, whole.zeros2);
 }
 
 Status RoundToNearest(const Scheme& scheme, const TargetModule& module, const float* x,

@@ -34,7 +34,7 @@ Status ColumnAbsMax(const Checkpoint& checkpoint, const StoredTensor& tensor,
 Status DivideVector(const Checkpoint& checkpoint, const std::string& tensor, bool exact,
                     std::vector<float>& scales, LayerTransform& transform) {
   const StoredTensor* stored = checkpoint.Find(tensor);
-  OCTAVO_ASSIGN_OR_RETURN(std::vector<float> values, ReadOriginal(checkpoint, tensor));
+  OCTAVO_ASSIGN_OR_RETURN(std::vector<float> values, CurrentVector(checkpoint, transform, tensor));
   for (size_t i = 0; i < values.size(); ++i) {
     const float original = values[i];
     values[i] = RoundToDType(WrittenType(checkpoint, *stored), original / scales[i]);
@@ -83,17 +83,26 @@ Result<std::vector<float>> SmoothQuantScales(const Checkpoint& checkpoint, const
   return scales;
 }
 
+Status DivideRows(const Checkpoint& checkpoint, const LayerModule& module,
+                  const std::vector<float>& scales, LayerTransform& transform) {
+  transform.row_scale[module.name] = scales;
+  const std::string bias = module.name + ".bias";
+  if (checkpoint.Find(bias) == nullptr) return Status::Ok();
+  std::vector<float> unchanged = scales;
+  return DivideVector(checkpoint, bias, /*exact=*/false, unchanged, transform);
+}
+
 Status FoldScales(const Checkpoint& checkpoint, const LayerModules& layer, const LayerSite& site,
                   std::vector<float> scales, LayerTransform& transform) {
-  const std::string bias = site.producer + ".bias";
-  if (site.norm) {
+  if (!site.norm) {
+    OCTAVO_RETURN_IF_ERROR(DivideRows(checkpoint, *layer.Find(site.producer), scales, transform));
+  } else {
+    const std::string bias = site.producer + ".bias";
     OCTAVO_RETURN_IF_ERROR(
         DivideVector(checkpoint, site.producer + ".weight", /*exact=*/true, scales, transform));
-  } else {
-    transform.row_scale[site.producer] = scales;
-  }
-  if (checkpoint.Find(bias) != nullptr) {
-    OCTAVO_RETURN_IF_ERROR(DivideVector(checkpoint, bias, /*exact=*/false, scales, transform));
+    if (checkpoint.Find(bias) != nullptr) {
+      OCTAVO_RETURN_IF_ERROR(DivideVector(checkpoint, bias, /*exact=*/false, scales, transform));
+    }
   }
   for (const size_t index : site.consumers) {
     const LayerModule& module = layer.modules[index];

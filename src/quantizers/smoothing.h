@@ -23,6 +23,10 @@ Result<std::vector<float>> SmoothQuantScales(const Checkpoint& checkpoint, const
                                              const LayerSite& site, const LayerInputs& inputs,
                                              float alpha);
 
+// Divides the outputs of a quantized module by `scales` [n]: rows, and the bias if there is one.
+Status DivideRows(const Checkpoint& checkpoint, const LayerModule& module,
+                  const std::vector<float>& scales, LayerTransform& transform);
+
 // Divides the producer's outputs by `scales` and multiplies the consumers' columns, so that the
 // layer's function stays. What a norm's new weights lose in rounding goes into the consumers' scales.
 Status FoldScales(const Checkpoint& checkpoint, const LayerModules& layer, const LayerSite& site,

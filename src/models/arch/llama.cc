@@ -31,6 +31,7 @@ const ModelArch kArch_llama = {
     .weight_map = LlamaLikeWeightMap(),
     .smoothing = LlamaLikeSmoothing(),
     .smoothing_strength = 0.85f,
+    .residual_writers = {"o_proj", "down_proj"},
 };
 
 }  // namespace octavo

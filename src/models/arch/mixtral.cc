@@ -77,7 +77,8 @@ const ModelArch kArch_mixtral = {
     .smoothing = {{"input_layernorm", {"q_proj", "k_proj", "v_proj"}},
                   {"post_attention_layernorm", {"router", "w1", "w3"}},
                   {"v_proj", {"o_proj"}},
-                  {"w3", {"w2"}}},
+                  {"w3", {"w2"}, {"w1"}}},
+    .residual_writers = {"o_proj", "w2"},
 };
 
 }  // namespace octavo

@@ -31,6 +31,7 @@ const ModelArch kArch_qwen2 = {
     .load = LoadLlamaLike,
     .weight_map = LlamaLikeWeightMap(),
     .smoothing = LlamaLikeSmoothing(),
+    .residual_writers = {"o_proj", "down_proj"},
 };
 
 }  // namespace octavo
