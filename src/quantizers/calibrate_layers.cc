@@ -63,6 +63,16 @@ class WorkMeter {
   double finished_ = 0;
 };
 
+// A whole module's bytes in its stored form.
+void EncodeModule(const ModuleRecipe& recipe, TargetModule module, const QuantizedRows& rows,
+                  std::vector<TensorPiece>& pieces) {
+  if (recipe.form == recipe.scheme) return recipe.form->encode(module, rows, 0, pieces);
+  QuantizedRows stored = rows;
+  recipe.scheme->to_w8a8(module, stored);
+  module.args = recipe.stored_args();
+  recipe.form->encode(module, stored, 0, pieces);
+}
+
 class Calibration {
  public:
   Calibration(const CalibrationJob& job, const ModelArch& arch, ModelConfig config, IsaLevel isa)
@@ -210,7 +220,7 @@ class Calibration {
     for (const LayerModule& module : layer.modules) {
       const auto rows = quantized.modules.find(module.name);
       if (rows == quantized.modules.end()) continue;
-      module.planned->recipe->form->encode(TargetOf(module, quantized), *rows->second, 0, pieces);
+      EncodeModule(*module.planned->recipe, TargetOf(module, quantized), *rows->second, pieces);
       for (size_t i = 0; i < pieces.size(); ++i) {
         OCTAVO_RETURN_IF_ERROR(
             job_.writers->Write(module.planned->outputs[i].name, pieces[i].bytes));

@@ -20,7 +20,7 @@ struct CalibrationAlgorithm {
   bool clip = false;  // AWQ's limits, whatever the scales
   bool qoq = false;   // qoq_layer.h, on a rotated checkpoint
 
-  bool needs_gram() const { return gptq || awq || clip || qoq; }
+  bool needs_gram() const { return gptq || awq || clip; }
   // Whether a scheme's weights can be chosen this way. Errors: InvalidArgument with the reason.
   Status Accepts(const Scheme& scheme) const;
 };

@@ -93,13 +93,19 @@ const CalibrationAlgorithm& LayerQuantizer::AlgorithmOf(const std::string& tap) 
   return it == quantized_of_.end() ? LayerModule().algorithm() : it->second->algorithm();
 }
 
+bool LayerQuantizer::NeedsGram(const std::string& tap) const {
+  const CalibrationAlgorithm& algorithm = AlgorithmOf(tap);
+  if (algorithm.qoq) return options_.qoq.clip || options_.qoq.gptq;
+  return algorithm.needs_gram();
+}
+
 std::vector<LayerQuantizer::Round> LayerQuantizer::MakeRounds() const {
   std::vector<Round> rounds(1);
   uint64_t bytes = 0;
   for (const std::string& tap : taps_) {
     if (!quantized_of_.contains(tap)) continue;
     const auto k = static_cast<uint64_t>(tap_k_.at(tap));
-    const uint64_t gram = AlgorithmOf(tap).needs_gram() ? k * k * sizeof(float) : 0;
+    const uint64_t gram = NeedsGram(tap) ? k * k * sizeof(float) : 0;
     if (bytes > 0 && bytes + gram > options_.gram_bytes) {
       rounds.emplace_back();
       bytes = 0;
@@ -116,7 +122,7 @@ Status LayerQuantizer::Observe(const Round& round, const BoundaryFile& in, Bound
   std::unordered_map<std::string_view, InputObserver> observers;
   double flops = 0;  // per token
   for (const std::string& tap : taps_) {
-    const bool gram = AlgorithmOf(tap).needs_gram() && Contains(round, tap);
+    const bool gram = NeedsGram(tap) && Contains(round, tap);
     if (!first) statistics_[tap].gram = {};
     if (!first && !gram) continue;
     const int64_t k = tap_k_.at(tap);

@@ -73,6 +73,7 @@ class LayerQuantizer {
   Status ChooseQoq();
   void Reorder(const std::string& tap);
   // What a module's algorithm does, after qoq's switches.
+  bool NeedsGram(const std::string& tap) const;
   bool Clips(const LayerModule& module) const;
   bool UsesGptq(const LayerModule& module) const;
   Status ChooseSite(const LayerSite& site);

@@ -61,8 +61,7 @@ Result<ModuleRecipe> Resolve(const RecipeGroup& group, const std::string& as) {
     return InvalidArgument(fmt::format("algorithm '{}': unknown", group.algorithm));
   }
   OCTAVO_RETURN_IF_ERROR(recipe.algorithm->Accepts(*recipe.scheme));
-  if (recipe.form == recipe.scheme) return recipe;
-  return InvalidArgument(fmt::format("algorithm {} cannot store another form", group.algorithm));
+  return recipe;
 }
 
 Status ChooseGroup(const RecipeGroup& group, const Checkpoint& checkpoint, bool strict,

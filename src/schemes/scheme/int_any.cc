@@ -14,7 +14,10 @@ bool Matches(const SchemeArgs& args) {
                                    : args.weights.num_bits != 3 && args.weights.num_bits != 4 &&
                                          args.weights.num_bits != 8;
   }
-  if (args.input->type == QuantType::kFloat || !args.weights.symmetric) return true;
+  if (args.input->type == QuantType::kFloat) return true;
+  if (!args.weights.symmetric) {
+    return args.weights.num_bits != 4 || args.weights.strategy != Strategy::kChannel;
+  }
   const bool grouped = args.weights.strategy == Strategy::kGroup ||
                        args.weights.strategy == Strategy::kBlock;
   return args.weights.num_bits == 8 ? grouped : args.weights.num_bits != 4;
