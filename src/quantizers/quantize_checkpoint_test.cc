@@ -85,6 +85,7 @@ class QuantizeCheckpointTest : public testing::Test {
             .scheme = scheme,
             .as = {},
             .ignore = {},
+            .qoq = {},
             .threads = 2};
   }
 
@@ -334,7 +335,7 @@ TEST(QuantizeGgufTest, MakesAFolderThatTokenizesAlike) {
   if (!fs::exists(gguf)) GTEST_SKIP() << gguf << " is missing (set OCTAVO_MODELS)";
   const fs::path out = fs::path(testing::TempDir()) / ("octavo_gguf_" + std::to_string(::getpid()));
   const QuantizeOptions options{
-      .model = gguf, .output = out.string(), .scheme = "W8A8", .as = {}, .ignore = {}};
+      .model = gguf, .output = out.string(), .scheme = "W8A8", .as = {}, .ignore = {}, .qoq = {}};
   auto result = QuantizeCheckpoint(options);
   ASSERT_TRUE(result.ok()) << result.status().ToString();
   EXPECT_EQ(result->quantized_modules, 210);
