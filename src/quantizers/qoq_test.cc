@@ -4,12 +4,13 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cstring>
+#include <cmath>
 #include <filesystem>
 
 #include "base/file.h"
 #include "quantizers/channel_order.h"
 #include "quantizers/quantize_fixture.h"
+#include "quantizers/quantized_source.h"
 #include "quantizers/smooth_attention.h"
 #include "schemes/open_linear.h"
 
@@ -183,6 +184,26 @@ TEST_F(QoqTest, RefusesWhatItCannotRotate) {
   EXPECT_TRUE(QuantizeCheckpoint(WithSamples(Options(model, "QOQ_G128", {"gptq", "clip"}))).ok());
   QoqOptions options;
   EXPECT_THAT(SetQoqTransforms({"rotate", "spin"}, options).message(), HasSubstr("'spin'"));
+}
+
+// What the next layers of a calibration see is what the checkpoint will compute.
+TEST_F(QoqTest, RowsInMemoryAreThoseOfTheCheckpoint) {
+  const Scheme& scheme = *FindScheme("QOQ_G128");
+  TargetModule module{.name = "m", .n = 40, .k = 256, .dtype = DType::kBF16, .args = scheme.args};
+  std::vector<float> x(static_cast<size_t>(module.n * module.k));
+  for (size_t i = 0; i < x.size(); ++i) x[i] = std::sin(static_cast<float>(i * i % 1013));
+  auto rows = std::make_shared<QuantizedRows>();
+  ASSERT_TRUE(scheme.quantize(module, x.data(), 0, module.n, *rows).ok());
+  auto source = MakeQuantizedSource(scheme, module, rows);
+  ASSERT_TRUE(source.ok()) << source.status().ToString();
+  WeightRows part;
+  ASSERT_TRUE((*source)->ReadRows(7, 3, part).ok());
+  const int64_t groups = module.k / 128;
+  ASSERT_EQ(part.scales2.size(), static_cast<size_t>(3 * groups));
+  for (int64_t i = 0; i < 3 * groups; ++i) {
+    EXPECT_EQ(part.scales2[static_cast<size_t>(i)], rows->scales2[static_cast<size_t>(7 * groups + i)]);
+    EXPECT_EQ(part.zeros2[static_cast<size_t>(i)], rows->zeros2[static_cast<size_t>(7 * groups + i)]);
+  }
 }
 
 TEST(ChannelOrderTest, SortsWithinBlocksAndKeepsTies) {

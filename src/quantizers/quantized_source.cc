@@ -81,6 +81,8 @@ QuantizedRows SliceRows(const QuantizedRows& rows, int64_t begin, int64_t count)
   cut(rows.codes, slice.codes);
   cut(rows.scales, slice.scales);
   cut(rows.zero_points, slice.zero_points);
+  cut(rows.scales2, slice.scales2);
+  cut(rows.zeros2, slice.zeros2);
   return slice;
 }
 
