@@ -57,6 +57,26 @@ TEST_F(QuantizeCalibratedTest, CalibratesOnTheBuiltInText) {
   EXPECT_EQ(generated.exit_code, 0) << generated.err;
 }
 
+TEST_F(QuantizeCalibratedTest, QoqRunsWithAFourBitCache) {
+  EXPECT_EQ(Quantize({"--scheme", "QOQ", "--algorithm", "qoq", "--qoq-transforms", "spin"}).exit_code, 2);
+  for (const std::string scheme : {"QOQ_G128", "QOQ"}) {
+    SCOPED_TRACE(scheme);
+    std::vector<std::string> arguments = {"--scheme", scheme, "--algorithm", "qoq", "--qoq-transforms",
+                                          "rotate,smooth-attention,gptq", "--num-calibration-samples",
+                                          "8", "--max-seq-length", "64", "--overwrite"};
+    if (scheme == "QOQ_G128") arguments.insert(arguments.end(), {"--group-size", "32"});
+    const Outcome outcome = Quantize(arguments);
+    ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+    const auto report = ParseJsonFile(output_ + "/octavo_quantize.json");
+    ASSERT_TRUE(report.ok()) << report.status().ToString();
+    EXPECT_EQ((*report)["qoq"]["transforms"].size(), 3u);
+    EXPECT_TRUE((*report)["qoq"]["value_rotation"].is_null());
+    const Outcome generated = RunOctavo({"generate", output_, "-p", "hello", "--max-tokens", "3",
+                                         "--kv-cache-dtype", "int4", "--threads", "2"});
+    EXPECT_EQ(generated.exit_code, 0) << generated.err;
+  }
+}
+
 TEST_F(QuantizeCalibratedTest, SaysWhatIsWrongWithTheData) {
   const auto error = [&](const std::string& path) {
     const Outcome outcome = Quantize({"--scheme", "W4A16", "--algorithm", "awq", "--group-size", "32",

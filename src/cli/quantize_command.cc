@@ -252,7 +252,7 @@ CommandAction Configure(CLI::App& app) {
                  "divides every layer")
       ->check(CLI::PositiveNumber);
   app.add_flag("--strict", quantize.strict, "Fail when the group size does not divide every layer");
-  app.add_option("--as", quantize.as, "Store QOQ_G128 in its exact W8A8 form, for other engines")
+  app.add_option("--as", quantize.as, "Store QOQ_G128 or QOQ in its exact W8A8 form, for other engines")
       ->check(CLI::IsMember({"W8A8"}));
   app.add_option("--ignore", quantize.ignore,
                  "Regular expressions, matched at the start of module names, of layers that stay dense");
