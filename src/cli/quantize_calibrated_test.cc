@@ -62,8 +62,7 @@ TEST_F(QuantizeCalibratedTest, QoqRunsWithAFourBitCache) {
   for (const std::string scheme : {"QOQ_G128", "QOQ"}) {
     SCOPED_TRACE(scheme);
     std::vector<std::string> arguments = {"--scheme", scheme, "--algorithm", "qoq", "--qoq-transforms",
-                                          "rotate,smooth-attention,gptq", "--num-calibration-samples",
-                                          "8", "--max-seq-length", "64", "--overwrite"};
+                                          "rotate,smooth-attention,gptq"};
     if (scheme == "QOQ_G128") arguments.insert(arguments.end(), {"--group-size", "32"});
     const Outcome outcome = Quantize(arguments);
     ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
