@@ -33,7 +33,7 @@ void AddBenchEngineOptions(CLI::App& app, BenchEngineOptions& options) {
       "Memory for KV, e.g. 2GiB; 0: half of what is free")
       ->transform(CLI::AsSizeValue(false));
   add("--num-speculative-tokens", e.num_speculative_tokens, "Prompt look-up drafts; 0: off");
-  add("--threads", e.num_threads, "Compute threads; 0: one per CPU");
+  add("-t,--threads", e.num_threads, "Compute threads; 0: one per CPU");
   add("--seed", e.seed, "Of prompts and sampling");
   app.add_flag("--no-enable-prefix-caching", options.no_prefix_caching,
                "Compute every prompt from its first token");

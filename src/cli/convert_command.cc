@@ -55,7 +55,7 @@ CommandAction Configure(CLI::App& app) {
   app.add_option("--to", convert.to, "One of " + ConvertTargets())->required()->type_name("FORM");
   app.add_option("-o,--output", convert.output, "Folder to create, or the .gguf file")->required();
   app.add_flag("--overwrite", convert.overwrite, "Replace an existing output");
-  app.add_option("--threads", convert.threads, "Threads; default: one per CPU")
+  app.add_option("-t,--threads", convert.threads, "Threads; default: one per CPU")
       ->check(CLI::Range(1, 1024));
   AddJsonOption(app, options->json);
   return [options] { return RunConvert(*options); };

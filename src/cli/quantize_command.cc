@@ -264,7 +264,7 @@ CommandAction Configure(CLI::App& app) {
   AddRecipeOption(app, *options);
   app.add_flag("--resume", quantize.resume, "Continue an interrupted run of the same command");
   app.add_flag("--overwrite", quantize.overwrite, "Replace an existing checkpoint");
-  app.add_option("--threads", quantize.threads, "Threads; default: one per CPU")
+  app.add_option("-t,--threads", quantize.threads, "Threads; default: one per CPU")
       ->check(CLI::Range(1, 1024));
   AddAutoSchemeOptions(app, options->automatic);
   AddCertificateOptions(app, options->certificate);

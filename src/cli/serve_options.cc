@@ -91,7 +91,7 @@ void AddEngineFlags(CLI::App& app, ServeFlags& all) {
                   engine.enable_prefix_caching, "Reuse the KV of equal prompt beginnings (on)");
   flags.Add("--num-speculative-tokens", engine.num_speculative_tokens,
             "Prompt lookup: tokens proposed per step; 0: off");
-  flags.Add("--threads", engine.num_threads, "Compute threads; 0: one per CPU");
+  flags.Add("--threads,-t", engine.num_threads, "Compute threads; 0: one per CPU");
   flags.Add("--max-logprobs", engine.max_logprobs, "Largest logprobs a request may ask for");
   flags.AddSwitch("--check-integrity", engine.check_integrity,
                   "Verify all KV bookkeeping after every step (for tests; slow)");
