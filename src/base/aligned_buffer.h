@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
 #include <utility>
 
 #include "octavo/status.h"
@@ -49,13 +50,19 @@ class AlignedBuffer {
   size_t size_ = 0;
 };
 
-// Anonymous zeroed mapping aligned to 2 MiB with MADV_HUGEPAGE. Allocate() touches no page: each
-// page lands on the NUMA node of the thread that writes it first, and costs no RSS before.
+// Anonymous zeroed memory on 2 MiB pages (MADV_HUGEPAGE). Allocate() touches no page: each page lands
+// on the NUMA node of the thread that writes it first, and costs no RSS before.
+//
+// Buffers below kShared lie one behind the other in mappings of that size, so that a model's many
+// matrices do not each round up to whole huge pages; what a dead one held goes back to the system at
+// once, its address range when the last buffer of its mapping dies.
 class HugeBuffer {
  public:
-  static constexpr size_t kAlignment = size_t{2} << 20;
+  static constexpr size_t kPage = size_t{2} << 20;
+  static constexpr size_t kAlignment = 4096;
+  static constexpr size_t kShared = size_t{128} << 20;
 
-  // `bytes` is rounded up to a multiple of 2 MiB for the mapping; size() stays as asked. May be 0.
+  // size() is as asked. May be 0. Thread-safe.
   static Result<HugeBuffer> Allocate(size_t bytes);
 
   HugeBuffer() = default;
@@ -63,6 +70,7 @@ class HugeBuffer {
   HugeBuffer& operator=(HugeBuffer&& other) noexcept {
     std::swap(data_, other.data_);
     std::swap(size_, other.size_);
+    std::swap(mapping_, other.mapping_);
     return *this;
   }
   HugeBuffer(const HugeBuffer&) = delete;
@@ -74,8 +82,11 @@ class HugeBuffer {
   size_t size() const { return size_; }
 
  private:
+  class Mapping;
+
   std::byte* data_ = nullptr;
   size_t size_ = 0;
+  std::shared_ptr<Mapping> mapping_;
 };
 
 }  // namespace octavo

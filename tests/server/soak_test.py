@@ -5,7 +5,7 @@
 Clients stream and do not stream, ask for choices, beams, schemas and long prompts, send nonsense, and go away in
 the middle. Afterwards no block may be in use, memory must be flat and the idle server must use no CPU. Then short
 requests over many connections at once: none may be lost. Prints a Markdown table.
-usage: soak_test.py OCTAVO [--minutes N] [--connections N] [--requests N] [--seed N]
+usage: soak_test.py OCTAVO [--model FOLDER] [--minutes N] [--connections N] [--requests N] [--seed N]
 """
 import argparse
 import asyncio
@@ -23,6 +23,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../
 from common import Serving  # noqa: E402
 
 CLIENTS = 24
+MAX_UNACCOUNTED = 100 << 20
 TICKS = os.sysconf("SC_CLK_TCK")
 SCHEMA = {"type": "object", "required": ["a"], "additionalProperties": False,
           "properties": {"a": {"type": "integer", "minimum": 0, "maximum": 99}}}
@@ -43,6 +44,11 @@ class Server(Serving):
 
     def stats(self):
         return self.get("/octavo/status")["stats"]
+
+    def unaccounted_bytes(self):
+        """Resident memory beyond what the server says it needs for weights, KV cache and arena."""
+        model = self.get("/octavo/status")["model"]
+        return self.resident_bytes() - sum(model[f"{part}_bytes"] for part in ("weight", "kv_cache", "arena"))
 
 
 def request_bytes(method, path, body, connection="close"):
@@ -187,20 +193,27 @@ async def flood(server, args, failures):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("octavo")
+    parser.add_argument("--model", help="instead of a tiny random one")
     parser.add_argument("--minutes", type=float, default=5)
     parser.add_argument("--connections", type=int, default=1000)
     parser.add_argument("--requests", type=int, default=10000)
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     failures = []
-    with tempfile.TemporaryDirectory() as model:
-        write_tiny_model(model)
+    with tempfile.TemporaryDirectory() as tiny:
+        model = args.model or tiny
+        if not args.model:
+            write_tiny_model(tiny)
         # A pool that holds two sequences of the longest length: preemption is the rule.
         server = Server(args.octavo, model, "--check-integrity", "--num-kv-blocks", 260, "--max-num-seqs", 16,
                         "--max-num-queued-reqs", 2 * args.connections, "--max-connections", args.connections + 100)
         try:
             rows = asyncio.run(chaos(server, args, failures))
             rows += asyncio.run(flood(server, args, failures))
+            beyond = server.unaccounted_bytes()
+            rows.append(("memory beyond weights, KV cache and arena, MiB", f"{beyond / 2**20:.1f}"))
+            if beyond > MAX_UNACCOUNTED:
+                failures.append(f"{beyond} bytes of memory beyond weights, KV cache and arena")
             server.stop()
         finally:
             server.kill()
