@@ -125,7 +125,12 @@ TEST_P(SameBitsTest, AloneAndInAnyCompany) {
   options.max_num_batched_tokens = 64;
   options.num_kv_blocks = 36;
   options.max_model_len = 200;
-  EXPECT_GT(expect_same("forced preemption", options).num_preemptions, 0u);
+  // Requests arrive while the engine runs: on a busy machine the first may be gone before the last come.
+  uint64_t preemptions = 0;
+  for (int run = 0; run < 20 && preemptions == 0; ++run) {
+    preemptions = static_cast<uint64_t>(expect_same("forced preemption", options).num_preemptions);
+  }
+  EXPECT_GT(preemptions, 0u);
   options.num_speculative_tokens = 4;
   options.prompt_lookup_min = 1;
   EXPECT_GT(expect_same("speculation", options).draft_tokens, 0u);
