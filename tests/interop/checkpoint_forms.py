@@ -117,8 +117,8 @@ def foreign(run):
                   metadata={"format": "pt"})
         (folder / "config.json").write_text(json.dumps({**run.config, "quantization_config": config}))
         run.companions(folder)
-        int8 = form == "bnb_int8"  # the others meet 16-bit activations
-        run.check(form, folder, want, library, "`quantize`" if int8 else "", 2e-1 if int8 else 2e-3)
+        eight_bit = form in ("bnb_int8", "autofp8_static")  # the others meet 16-bit activations
+        run.check(form, folder, want, library, "`quantize`" if form == "bnb_int8" else "", 2e-1 if eight_bit else 2e-3)
 
 
 def quantized(run):
