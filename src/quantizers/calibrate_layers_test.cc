@@ -27,32 +27,10 @@ class CalibrateLayersTest : public QuantizeFixture {
  protected:
   QuantizeOptions Options(const TestModel& model, const std::string& scheme,
                           const std::string& algorithm) {
-    QuantizeOptions options;
-    options.model = model.path();
-    options.output = (model.root() / (scheme + "_" + algorithm)).string();
-    options.scheme = scheme;
-    options.algorithm = algorithm;
-    options.calibration = samples_;
-    options.overwrite = true;
-    options.threads = 2;
+    QuantizeOptions options = QuantizeFixture::Options(model, scheme, algorithm);
     const Scheme* found = FindScheme(scheme);
     if (found->args.weights.strategy == Strategy::kGroup) options.group_size = 32;
     return options;
-  }
-
-  // Runs the quantizer in a child that is killed at the `calls`-th report of progress.
-  static void RunKilledAt(const QuantizeOptions& options, int calls) {
-    const pid_t child = ::fork();
-    if (child == 0) {
-      int seen = 0;
-      (void)QuantizeCheckpoint(options, [&](uint64_t, uint64_t) {
-        if (++seen == calls) ::raise(SIGKILL);
-      });
-      ::_exit(0);
-    }
-    int status = 0;
-    ASSERT_EQ(::waitpid(child, &status, 0), child);
-    ASSERT_TRUE(WIFSIGNALED(status)) << "the run ended before " << calls << " reports";
   }
 };
 
@@ -147,7 +125,7 @@ TEST_F(CalibrateLayersTest, ContinuesAfterAKillWithTheSameBits) {
     for (int at = 1; at <= calls; at += std::max(1, calls / 12)) {
       SCOPED_TRACE(at);
       options.resume = false;
-      RunKilledAt(options, at);
+      ASSERT_TRUE(RunKilledAt(options, at));
       EXPECT_FALSE(fs::exists(options.output));
       options.resume = true;
       Quantize(options);
@@ -163,7 +141,7 @@ TEST_F(CalibrateLayersTest, ContinuesAtTheLayerWhereItStopped) {
   int calls = 0;
   ASSERT_TRUE(QuantizeCheckpoint(options, [&](uint64_t, uint64_t) { ++calls; }).ok());
   fs::remove_all(options.output);
-  RunKilledAt(options, calls - 1);
+  ASSERT_TRUE(RunKilledAt(options, calls - 1));
   options.resume = true;
   int resumed = 0;
   ASSERT_TRUE(QuantizeCheckpoint(options, [&](uint64_t, uint64_t) { ++resumed; }).ok());
@@ -177,7 +155,7 @@ TEST_F(CalibrateLayersTest, StartsOverWhenTheActivationsAreDamaged) {
   ASSERT_TRUE(QuantizeCheckpoint(options, [&](uint64_t, uint64_t) { ++calls; }).ok());
   const auto whole = Contents(options.output);
   fs::remove_all(options.output);
-  RunKilledAt(options, calls - 1);
+  ASSERT_TRUE(RunKilledAt(options, calls - 1));
   for (const auto& entry : fs::directory_iterator(options.output + ".partial")) {
     if (entry.path().extension() == ".f32") fs::resize_file(entry.path(), 100);
   }

@@ -3,8 +3,11 @@
 #pragma once
 
 #include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmath>
+#include <csignal>
 #include <filesystem>
 #include <map>
 #include <memory>
@@ -34,6 +37,36 @@ class QuantizeFixture : public testing::Test {
     }
     data->source = "random";
     return data;
+  }
+
+  // Into a folder of the model's own.
+  QuantizeOptions Options(const TestModel& model, const std::string& scheme,
+                          const std::string& algorithm = "rtn") {
+    QuantizeOptions options;
+    options.model = model.path();
+    options.output = (model.root() / (scheme + "_" + algorithm)).string();
+    options.scheme = scheme;
+    options.algorithm = algorithm;
+    options.calibration = samples_;
+    options.overwrite = true;
+    options.threads = 2;
+    return options;
+  }
+
+  // Runs the quantizer in a child that kills itself at the `calls`-th report of progress. Returns
+  // whether it came that far.
+  static bool RunKilledAt(const QuantizeOptions& options, int calls) {
+    const pid_t child = ::fork();
+    if (child == 0) {
+      int seen = 0;
+      (void)QuantizeCheckpoint(options, [&](uint64_t, uint64_t) {
+        if (++seen == calls) ::raise(SIGKILL);
+      });
+      ::_exit(0);
+    }
+    int status = 0;
+    EXPECT_EQ(::waitpid(child, &status, 0), child);
+    return WIFSIGNALED(status);
   }
 
   QuantizeResult Quantize(const QuantizeOptions& options) {

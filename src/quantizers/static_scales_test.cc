@@ -22,19 +22,6 @@ using testing::HasSubstr;
 
 class StaticScalesTest : public QuantizeFixture {
  protected:
-  QuantizeOptions Options(const TestModel& model, const std::string& scheme,
-                          const std::string& algorithm = "rtn") {
-    QuantizeOptions options;
-    options.model = model.path();
-    options.output = (model.root() / (scheme + "_" + algorithm)).string();
-    options.scheme = scheme;
-    options.algorithm = algorithm;
-    options.calibration = samples_;
-    options.overwrite = true;
-    options.threads = 2;
-    return options;
-  }
-
   static float ReadScale(const Checkpoint& checkpoint, const std::string& name) {
     const StoredTensor* tensor = checkpoint.Find(name);
     EXPECT_NE(tensor, nullptr) << name;
@@ -209,17 +196,7 @@ TEST_F(StaticScalesTest, KilledTwentyTimesAndResumedIsBitIdentical) {
   options.resume = true;
   while (kills < 20) {
     const int at = 1 + static_cast<int>(random() % static_cast<unsigned>(calls));
-    const pid_t child = ::fork();
-    if (child == 0) {
-      int seen = 0;
-      (void)QuantizeCheckpoint(options, [&](uint64_t, uint64_t) {
-        if (++seen == at) ::raise(SIGKILL);
-      });
-      ::_exit(0);
-    }
-    int status = 0;
-    ASSERT_EQ(::waitpid(child, &status, 0), child);
-    if (WIFSIGNALED(status)) {
+    if (RunKilledAt(options, at)) {
       ++kills;
       continue;  // further kills hit the run that continues
     }
