@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <numeric>
 #include <utility>
 
@@ -13,41 +14,48 @@
 namespace octavo {
 namespace {
 
-constexpr int64_t kStepTokens = 512;
 constexpr int kBlockSize = 32;
+
+int64_t BlocksOf(int64_t tokens) { return (tokens + kBlockSize - 1) / kBlockSize; }
 
 }  // namespace
 
 LayerwiseModel::LayerwiseModel(std::shared_ptr<const Checkpoint> checkpoint, LoadOptions load,
-                               KvDType kv_dtype, IsaLevel isa, ThreadPool& pool)
+                               KvDType kv_dtype, IsaLevel isa, ThreadPool& pool,
+                               LayerwiseCapacity capacity)
     : checkpoint_(std::move(checkpoint)), load_(std::move(load)), kv_dtype_(kv_dtype), isa_(isa),
-      pool_(&pool), ws_(std::make_unique<Workspace>(std::min(kStepTokens, load_.max_model_len))) {
-  block_table_.resize(static_cast<size_t>((load_.max_model_len + kBlockSize - 1) / kBlockSize));
+      pool_(&pool), capacity_(capacity),
+      ws_(std::make_unique<Workspace>(std::min(capacity.step_tokens, capacity.tokens))) {
+  // Each text starts a block of its own.
+  block_table_.resize(static_cast<size_t>(BlocksOf(capacity.tokens) + capacity.texts - 1));
   std::iota(block_table_.begin(), block_table_.end(), 0);
 }
 
 Result<LayerwiseModel> LayerwiseModel::Open(std::shared_ptr<const Checkpoint> checkpoint,
                                             const LoadOptions& load, KvDType kv_dtype, IsaLevel isa,
-                                            ThreadPool& pool) {
-  if (load.max_model_len <= 0) return InvalidArgument("max_model_len must be positive");
+                                            ThreadPool& pool, LayerwiseCapacity capacity) {
+  if (capacity.tokens == 0) capacity.tokens = load.max_model_len;
+  if (capacity.tokens <= 0 || capacity.texts <= 0 || capacity.step_tokens <= 0) {
+    return InvalidArgument("the capacity of a layerwise model must be positive");
+  }
   OCTAVO_ASSIGN_OR_RETURN(const Json json, NormalizeConfig(checkpoint->config()));
   OCTAVO_ASSIGN_OR_RETURN(const ModelArch* arch, FindArch(json));
-  LayerwiseModel model(std::move(checkpoint), load, kv_dtype, isa, pool);
+  LayerwiseModel model(std::move(checkpoint), load, kv_dtype, isa, pool, capacity);
   OCTAVO_ASSIGN_OR_RETURN(model.config_, arch->parse_config(json));
-  OCTAVO_RETURN_IF_ERROR(model.Load({}));
   return model;
 }
 
-Status LayerwiseModel::Load(const LayerRange& range) {
+Status LayerwiseModel::Load(const LayerRange& range, const WeightOverrides* overrides) {
   slice_.reset();  // before the next one takes its memory
   LoadOptions load = load_;
   load.only = range;
+  if (overrides != nullptr) load.overrides = overrides;
   OCTAVO_ASSIGN_OR_RETURN(slice_, LoadModel(checkpoint_, load, isa_, *pool_));
   return slice_->Reserve(*ws_, pool_->num_threads());
 }
 
-Status LayerwiseModel::LoadLayer(int64_t index) {
-  OCTAVO_RETURN_IF_ERROR(Load({.first = index, .count = 1}));
+Status LayerwiseModel::LoadLayer(int64_t index, const WeightOverrides* overrides) {
+  OCTAVO_RETURN_IF_ERROR(Load({.first = index, .count = 1}, overrides));
   kv_ = KvCache();
   OCTAVO_ASSIGN_OR_RETURN(kv_, KvCache::Create(slice_->kv_layers(), kv_dtype_, kBlockSize,
                                                static_cast<int64_t>(block_table_.size())));
@@ -64,43 +72,59 @@ void LayerwiseModel::Unload() {
   kv_ = KvCache();
 }
 
-void LayerwiseModel::SetBatch(std::span<const int32_t> tokens, int64_t position) {
-  const auto count = static_cast<int64_t>(tokens.size());
-  batch_.tokens.assign(tokens.begin(), tokens.end());
-  batch_.positions.resize(tokens.size());
-  std::iota(batch_.positions.begin(), batch_.positions.end(), static_cast<int32_t>(position));
-  batch_.sequences = {{{.row_begin = 0,
-                        .num_tokens = count,
-                        .position = position,
-                        .block_table = block_table_.data()}}};
+void LayerwiseModel::SetBatch(std::span<const int64_t> lengths, int64_t begin, int64_t count) {
+  batch_.tokens.assign(static_cast<size_t>(count), 0);
+  batch_.positions.resize(static_cast<size_t>(count));
+  batch_.sequences.assign(1, {});
+  int64_t text_begin = 0;
+  int64_t block = 0;
+  for (const int64_t length : lengths) {
+    const int64_t from = std::max(begin, text_begin);
+    const int64_t rows = std::min(begin + count, text_begin + length) - from;
+    if (rows > 0) {
+      batch_.sequences[0].push_back({.row_begin = from - begin,
+                                     .num_tokens = rows,
+                                     .position = from - text_begin,
+                                     .block_table = block_table_.data() + block});
+      const auto first = batch_.positions.begin() + (from - begin);
+      std::iota(first, first + rows, static_cast<int32_t>(from - text_begin));
+    }
+    text_begin += length;
+    block += BlocksOf(length);
+  }
 }
 
 Status LayerwiseModel::Embed(std::span<const int32_t> tokens, float* hidden) {
-  for (size_t begin = 0; begin < tokens.size(); begin += kStepTokens) {
-    const size_t count = std::min<size_t>(kStepTokens, tokens.size() - begin);
-    SetBatch(tokens.subspan(begin, count), static_cast<int64_t>(begin));
-    Step step = MakeStep(nullptr);
+  if (slice_ == nullptr) OCTAVO_RETURN_IF_ERROR(Load({}));
+  const std::array<int64_t, 1> length = {std::ssize(tokens)};
+  for (int64_t begin = 0; begin < length[0]; begin += ws_->max_tokens()) {
+    const int64_t count = std::min(ws_->max_tokens(), length[0] - begin);
+    SetBatch(length, begin, count);
+    std::copy_n(tokens.begin() + begin, count, batch_.tokens.begin());
+    Step step = MakeStep();
     OCTAVO_RETURN_IF_ERROR(slice_->Embed(step));
     const ArenaMatrix rows = step.Hidden(config_.hidden_size);
-    for (size_t i = 0; i < count; ++i, hidden += config_.hidden_size) {
-      std::copy_n(rows.Row(static_cast<int64_t>(i)), config_.hidden_size, hidden);
+    for (int64_t i = 0; i < count; ++i, hidden += config_.hidden_size) {
+      std::copy_n(rows.Row(i), config_.hidden_size, hidden);
     }
   }
   return Status::Ok();
 }
 
-Status LayerwiseModel::RunLayer(float* hidden, int64_t count, const LinearTap* tap) {
-  if (count > load_.max_model_len) {
-    return InvalidArgument(fmt::format("{} tokens, want at most {}", count, load_.max_model_len));
+Status LayerwiseModel::RunLayer(std::span<const int64_t> lengths, float* hidden,
+                                const LayerTaps& taps) {
+  const int64_t count = std::accumulate(lengths.begin(), lengths.end(), int64_t{0});
+  if (count > capacity_.tokens || std::ssize(lengths) > capacity_.texts) {
+    return InvalidArgument(fmt::format("{} tokens in {} texts, want at most {} in {}", count,
+                                       lengths.size(), capacity_.tokens, capacity_.texts));
   }
-  const std::vector<int32_t> any_token(static_cast<size_t>(std::min(kStepTokens, count)), 0);
-  for (int64_t begin = 0; begin < count; begin += kStepTokens) {
-    const int64_t rows = std::min(kStepTokens, count - begin);
-    SetBatch(std::span(any_token).first(static_cast<size_t>(rows)), begin);
-    // Embed makes the step's position tables; its rows give way to those of the text.
-    Step quiet = MakeStep(nullptr);
+  for (int64_t begin = 0; begin < count; begin += ws_->max_tokens()) {
+    const int64_t rows = std::min(ws_->max_tokens(), count - begin);
+    SetBatch(lengths, begin, rows);
+    // Embed makes the step's position tables; its rows give way to those of the texts.
+    Step quiet = MakeStep();
     OCTAVO_RETURN_IF_ERROR(slice_->Embed(quiet));
-    Step step = MakeStep(tap);
+    Step step = MakeStep(taps);
     const ArenaMatrix x = step.Hidden(config_.hidden_size);
     float* const text = hidden + begin * config_.hidden_size;
     for (int64_t i = 0; i < rows; ++i) {
@@ -120,7 +144,7 @@ Status LayerwiseModel::RunLinear(const Linear& linear, const float* x, int64_t r
   inputs.Select(linear.inputs(), linear.k());
   inputs.SetRows(rows);
   for (int64_t row = 0; row < rows; ++row) inputs.EncodeRow(row, x + row * linear.k());
-  Step step = MakeStep(nullptr);
+  Step step = MakeStep();
   linear.Forward(step, inputs, {.data = y, .row_stride = linear.n()}, /*accumulate=*/false);
   return Status::Ok();
 }
@@ -128,7 +152,7 @@ Status LayerwiseModel::RunLinear(const Linear& linear, const float* x, int64_t r
 Status LayerwiseModel::Logits(const float* hidden, int64_t count, float* logits) {
   const int64_t limit = std::min(kMaxLogitRows, ws_->max_tokens());
   if (count > limit) return InvalidArgument(fmt::format("{} rows, want at most {}", count, limit));
-  Step step = MakeStep(nullptr);
+  Step step = MakeStep();
   const ArenaMatrix x = step.Hidden(config_.hidden_size);
   std::vector<int64_t> rows(static_cast<size_t>(count));
   std::iota(rows.begin(), rows.end(), 0);

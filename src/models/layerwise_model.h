@@ -7,6 +7,9 @@
 //   Embed(text) for all texts;  for each layer: LoadLayer(i), RunLayer(hidden) for all texts;
 //   LoadHead(), Logits(rows)
 //
+// Texts go through a layer one by one or several at a time, with the checkpoint's weights or with
+// others in their place.
+//
 // Logits are the same bits as those of the whole model (models/teacher_forcing.h).
 #pragma once
 
@@ -24,13 +27,26 @@
 
 namespace octavo {
 
+// What one call of RunLayer takes at most.
+struct LayerwiseCapacity {
+  int64_t tokens = 0;  // of all texts; 0: load.max_model_len, which must be positive then
+  int64_t texts = 1;
+  int64_t step_tokens = 512;  // of one forward pass: what a tap sees at a time
+};
+
+// See what a layer computes; each may be null.
+struct LayerTaps {
+  const LinearTap* linear = nullptr;
+  const KvTap* kv = nullptr;
+};
+
 class LayerwiseModel {
  public:
-  // `load.max_model_len` bounds the length of texts and must be positive; `load.only` is ignored.
-  // `pool` must outlive the model.
+  // Reads no weights yet. `load.only` is ignored. `pool` must outlive the model.
+  // Errors: InvalidArgument for a capacity that is not positive; as FindArch.
   static Result<LayerwiseModel> Open(std::shared_ptr<const Checkpoint> checkpoint,
                                      const LoadOptions& load, KvDType kv_dtype, IsaLevel isa,
-                                     ThreadPool& pool);
+                                     ThreadPool& pool, LayerwiseCapacity capacity = {});
 
   // Of the whole model.
   const ModelConfig& config() const { return config_; }
@@ -41,8 +57,9 @@ class LayerwiseModel {
   // Token ids of a text -> hidden [tokens.size(), hidden_size].
   Status Embed(std::span<const int32_t> tokens, float* hidden);
 
-  // Loads layer `index` in place of what was loaded before.
-  Status LoadLayer(int64_t index);
+  // Loads layer `index` in place of what was loaded before. `overrides` takes the place of the load
+  // options' own.
+  Status LoadLayer(int64_t index, const WeightOverrides* overrides = nullptr);
   // Final norm and output projection.
   Status LoadHead();
   void Unload();
@@ -53,7 +70,12 @@ class LayerwiseModel {
 
   // Takes a text of `count` tokens through the loaded layer: hidden [count, hidden_size], in place.
   // `tap` may be null.
-  Status RunLayer(float* hidden, int64_t count, const LinearTap* tap);
+  Status RunLayer(float* hidden, int64_t count, const LinearTap* tap) {
+    return RunLayer(std::span(&count, 1), hidden, {.linear = tap});
+  }
+
+  // The same for texts of these lengths, back to back in `hidden` [sum of lengths, hidden_size].
+  Status RunLayer(std::span<const int64_t> lengths, float* hidden, const LayerTaps& taps);
 
   // y = x W^T + bias of one loaded linear, apart from its layer: x [rows, k], y [rows, n].
   Status RunLinear(const Linear& linear, const float* x, int64_t rows, float* y);
@@ -63,21 +85,25 @@ class LayerwiseModel {
 
  private:
   LayerwiseModel(std::shared_ptr<const Checkpoint> checkpoint, LoadOptions load, KvDType kv_dtype,
-                 IsaLevel isa, ThreadPool& pool);
+                 IsaLevel isa, ThreadPool& pool, LayerwiseCapacity capacity);
 
-  Status Load(const LayerRange& range);
-  // The next step's batch: `count` tokens of one text from `position`.
-  void SetBatch(std::span<const int32_t> tokens, int64_t position);
-  Step MakeStep(const LinearTap* tap) { return {batch_, *pool_, isa_, kv_, *ws_, tap}; }
+  Status Load(const LayerRange& range, const WeightOverrides* overrides = nullptr);
+  // The next step's batch: `count` rows from row `begin` of texts that lie back to back, without
+  // their tokens.
+  void SetBatch(std::span<const int64_t> lengths, int64_t begin, int64_t count);
+  Step MakeStep(const LayerTaps& taps = {}) {
+    return {batch_, *pool_, isa_, kv_, *ws_, taps.linear, taps.kv};
+  }
 
   std::shared_ptr<const Checkpoint> checkpoint_;
   LoadOptions load_;
   KvDType kv_dtype_;
   IsaLevel isa_;
   ThreadPool* pool_;
+  LayerwiseCapacity capacity_;
   ModelConfig config_;
   std::shared_ptr<const Model> slice_;
-  KvCache kv_;  // of the loaded layer, one text
+  KvCache kv_;  // of the loaded layer, for the texts of one call
   std::unique_ptr<Workspace> ws_;
   std::vector<int32_t> block_table_;
   ForwardBatch batch_;

@@ -83,6 +83,37 @@ TEST_P(LayerwiseModelTest, EqualsTheWholeModelBitForBit) {
   EXPECT_EQ(logits, WholeModelLogits());
 }
 
+// Texts of several lengths in one call, cut by steps that end within them.
+TEST_P(LayerwiseModelTest, TextsTogetherEqualTextsAloneBitForBit) {
+  const std::vector<int64_t> lengths = {33, 1, kTokens, 20};
+  const LayerwiseCapacity together{.tokens = 120, .texts = 4, .step_tokens = 50};
+  auto all = LayerwiseModel::Open(checkpoint_, load_, KvDType::kBf16, *ActiveIsa(), pool_, together);
+  auto one = LayerwiseModel::Open(checkpoint_, load_, KvDType::kBf16, *ActiveIsa(), pool_);
+  ASSERT_TRUE(all.ok() && one.ok());
+  const int64_t hidden_size = one->config().hidden_size;
+  const std::vector<int32_t> tokens = SomeTokens(one->config().vocab_size);
+  std::vector<float> rows;
+  for (const int64_t length : lengths) {
+    std::vector<float> text(static_cast<size_t>(length * hidden_size));
+    ASSERT_TRUE(one->Embed(std::span(tokens).first(static_cast<size_t>(length)), text.data()).ok());
+    rows.insert(rows.end(), text.begin(), text.end());
+  }
+  std::vector<float> alone = rows;
+  ASSERT_TRUE(one->LoadLayer(1).ok());
+  float* at = alone.data();
+  for (const int64_t length : lengths) {
+    ASSERT_TRUE(one->RunLayer(at, length, nullptr).ok());
+    at += length * hidden_size;
+  }
+  ASSERT_TRUE(all->LoadLayer(1).ok());
+  EXPECT_NE(rows, alone);
+  ASSERT_TRUE(all->RunLayer(lengths, rows.data(), {}).ok());
+  EXPECT_EQ(rows, alone);
+  const std::vector<int64_t> too_many = {10, 10, 10, 10, 10};
+  EXPECT_EQ(all->RunLayer(too_many, rows.data(), {}).code(), StatusCode::kInvalidArgument);
+  EXPECT_EQ(one->RunLayer(rows.data(), kTokens + 1, nullptr).code(), StatusCode::kInvalidArgument);
+}
+
 INSTANTIATE_TEST_SUITE_P(Golden, LayerwiseModelTest,
                          ::testing::Values("llama/plain", "llama/mistral_window",
                                            "qwen2/window_from_layer_1", "opt/pre_norm",

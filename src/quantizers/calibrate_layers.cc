@@ -75,14 +75,10 @@ void EncodeModule(const ModuleRecipe& recipe, TargetModule module, const Quantiz
 
 class Calibration {
  public:
-  Calibration(const CalibrationJob& job, const ModelArch& arch, ModelConfig config, IsaLevel isa)
-      : job_(job), arch_(arch), config_(std::move(config)), isa_(isa), product_(isa, *job.pool),
-        runner_({.checkpoint = job.checkpoint,
-                 .arch = &arch_,
-                 .samples = job.options->calibration->samples,
-                 .isa = isa,
-                 .cancel = job.options->cancel},
-                *job.pool) {}
+  Calibration(const CalibrationJob& job, const ModelArch& arch, ModelConfig config,
+              LayerRunner runner, IsaLevel isa)
+      : job_(job), arch_(arch), config_(std::move(config)), product_(isa, *job.pool),
+        runner_(std::move(runner)) {}
 
   Result<CalibrationReport> Run() {
     OCTAVO_RETURN_IF_ERROR(CheckSamples());
@@ -126,9 +122,9 @@ class Calibration {
     const QuantizeOptions& options = *job_.options;
     LayerQuantizerOptions quantizer;
     quantizer.smoothing_strength = arch_.smoothing_strength;
-    quantizer.config = &config_;
-    quantizer.qoq = options.qoq;
-    quantizer.gram_bytes = options.memory_limit > 0 ? options.memory_limit / 4 : kGramBytes;
+    quantizer.observer.config = &config_;
+    quantizer.observer.qoq = options.qoq;
+    quantizer.observer.gram_bytes = options.memory_limit > 0 ? options.memory_limit / 4 : kGramBytes;
     quantizer.cancel = options.cancel;
     return quantizer;
   }
@@ -197,10 +193,7 @@ class Calibration {
     if (!only_rounds && read) {
       OCTAVO_RETURN_IF_ERROR(runner_.Load(next_, quantizer.Replacement(layer, quantized),
                                           quantized.transform.dense));
-      double flops = 0;
-      for (const Linear* linear : runner_.linears()) {
-        flops += 2.0 * static_cast<double>(linear->n()) * static_cast<double>(linear->k());
-      }
+      const double flops = runner_.FlopsPerToken();
       OCTAVO_RETURN_IF_ERROR(runner_.Run(*boundary_, &out, nullptr, [&](int64_t tokens) {
         meter.Add(flops * static_cast<double>(tokens));
       }));
@@ -277,7 +270,6 @@ class Calibration {
   const CalibrationJob& job_;
   const ModelArch& arch_;
   const ModelConfig config_;
-  const IsaLevel isa_;
   MatrixProduct product_;
   LayerRunner runner_;
   std::vector<LayerModules> layers_;
@@ -294,7 +286,15 @@ Result<CalibrationReport> CalibrateLayers(const CalibrationJob& job) {
   OCTAVO_ASSIGN_OR_RETURN(const ModelArch* arch, FindArch(config));
   OCTAVO_ASSIGN_OR_RETURN(ModelConfig model_config, arch->parse_config(config));
   OCTAVO_ASSIGN_OR_RETURN(const IsaLevel isa, ActiveIsa());
-  return Calibration(job, *arch, std::move(model_config), isa).Run();
+  OCTAVO_ASSIGN_OR_RETURN(
+      LayerRunner runner,
+      LayerRunner::Create({.checkpoint = job.checkpoint,
+                           .arch = arch,
+                           .samples = job.options->calibration->samples,
+                           .isa = isa,
+                           .cancel = job.options->cancel},
+                          *job.pool));
+  return Calibration(job, *arch, std::move(model_config), std::move(runner), isa).Run();
 }
 
 Status RemoveCalibrationState(const OutputFolder& folder) { return Remove(folder.FilePath(kStateFile)); }

@@ -9,7 +9,6 @@
 #include <utility>
 
 #include "quantizers/awq.h"
-#include "quantizers/channel_order.h"
 #include "quantizers/output_error.h"
 #include "quantizers/qoq_layer.h"
 #include "quantizers/quantized_source.h"
@@ -22,200 +21,65 @@ namespace {
 constexpr int64_t kChunkRows = 1024;
 constexpr int64_t kMeasuredRows = 128;  // of a chunk
 
-bool Contains(const std::vector<std::string>& names, const std::string& name) {
-  return std::find(names.begin(), names.end(), name) != names.end();
-}
-
 }  // namespace
 
 LayerQuantizer::LayerQuantizer(const LayerQuantizerOptions& options, const Checkpoint& checkpoint,
                                LayerRunner& runner, MatrixProduct& product,
                                std::function<void(double flops)> work)
     : options_(options), checkpoint_(checkpoint), runner_(runner), product_(product),
-      work_(std::move(work)) {}
+      work_(std::move(work)), observer_(options.observer, checkpoint, runner, product, work_) {}
 
 Result<QuantizedLayer> LayerQuantizer::Run(const LayerModules& layer, const BoundaryFile& in,
                                            BoundaryFile* out) {
   layer_ = &layer;
-  statistics_.clear();
   searched_.clear();
-  keys_.reset();
   out_ = {};
   out_.report.layer = layer.layer;
   if (!layer.quantized() && out == nullptr) return std::move(out_);
   OCTAVO_RETURN_IF_ERROR(runner_.Load(layer.layer, nullptr, {}));
-  OCTAVO_RETURN_IF_ERROR(FindTaps());
-  const std::vector<Round> rounds = MakeRounds();
-  const bool awq = std::any_of(taps_.begin(), taps_.end(),
-                               [&](const std::string& tap) { return AlgorithmOf(tap).awq; });
+  OCTAVO_RETURN_IF_ERROR(observer_.Start(layer));
+  const std::vector<Round> rounds = observer_.MakeRounds();
+  const std::vector<std::string>& taps = observer_.taps();
+  const bool awq = std::any_of(taps.begin(), taps.end(), [&](const std::string& tap) {
+    return observer_.AlgorithmOf(tap).awq;
+  });
   for (size_t i = 0; i < rounds.size(); ++i) {
     // SmoothQuant needs no Gram matrix, so the first pass serves all sites.
     if (i > 0 && !awq) break;
-    OCTAVO_RETURN_IF_ERROR(Observe(rounds[i], in, i == 0 ? out : nullptr));
+    OCTAVO_RETURN_IF_ERROR(observer_.Observe(rounds[i], in, i == 0 ? out : nullptr, out_.transform));
     if (i == 0) OCTAVO_RETURN_IF_ERROR(ChooseQoq());
     OCTAVO_RETURN_IF_ERROR(ChooseScales(rounds[i]));
   }
   for (const Round& round : rounds) {
-    if (rounds.size() > 1) OCTAVO_RETURN_IF_ERROR(Observe(round, in, nullptr));
+    if (rounds.size() > 1) {
+      OCTAVO_RETURN_IF_ERROR(observer_.Observe(round, in, nullptr, out_.transform));
+    }
     OCTAVO_RETURN_IF_ERROR(QuantizeRound(round));
   }
-  statistics_.clear();
+  observer_.Finish();
   return std::move(out_);
 }
 
-Status LayerQuantizer::FindTaps() {
-  taps_.clear();
-  tap_of_.clear();
-  tap_k_.clear();
-  quantized_of_.clear();
-  for (const Linear* linear : runner_.linears()) {
-    const std::string& tap = linear->slot();
-    taps_.push_back(tap);
-    tap_k_[tap] = linear->k();
-    const LayerModule* first = nullptr;
-    for (const LinearPart& part : linear->parts()) {
-      tap_of_[part.module] = tap;
-      const LayerModule* module = layer_->Find(part.module);
-      if (module == nullptr || !module->quantized()) continue;
-      if (first != nullptr && &first->recipe() != &module->recipe()) {
-        return InvalidArgument(fmt::format("{} and {} are fused, so they must be quantized alike",
-                                           first->name, module->name));
-      }
-      first = module;
-    }
-    if (first != nullptr) quantized_of_[tap] = first;
-  }
-  return Status::Ok();
-}
-
-const CalibrationAlgorithm& LayerQuantizer::AlgorithmOf(const std::string& tap) const {
-  const auto it = quantized_of_.find(tap);
-  return it == quantized_of_.end() ? LayerModule().algorithm() : it->second->algorithm();
-}
-
-bool LayerQuantizer::NeedsGram(const std::string& tap) const {
-  const CalibrationAlgorithm& algorithm = AlgorithmOf(tap);
-  if (algorithm.qoq) return options_.qoq.clip || options_.qoq.gptq;
-  return algorithm.needs_gram();
-}
-
-std::vector<LayerQuantizer::Round> LayerQuantizer::MakeRounds() const {
-  std::vector<Round> rounds(1);
-  uint64_t bytes = 0;
-  for (const std::string& tap : taps_) {
-    if (!quantized_of_.contains(tap)) continue;
-    const auto k = static_cast<uint64_t>(tap_k_.at(tap));
-    const uint64_t gram = NeedsGram(tap) ? k * k * sizeof(float) : 0;
-    if (bytes > 0 && bytes + gram > options_.gram_bytes) {
-      rounds.emplace_back();
-      bytes = 0;
-    }
-    bytes += gram;
-    rounds.back().push_back(tap);
-  }
-  return rounds;
-}
-
-// The first pass looks at every tap, later ones at the round's only.
-Status LayerQuantizer::Observe(const Round& round, const BoundaryFile& in, BoundaryFile* out) {
-  const bool first = statistics_.empty();
-  std::unordered_map<std::string_view, InputObserver> observers;
-  double flops = 0;  // per token
-  for (const std::string& tap : taps_) {
-    const bool gram = NeedsGram(tap) && Contains(round, tap);
-    if (!first) statistics_[tap].gram = {};
-    if (!first && !gram) continue;
-    const int64_t k = tap_k_.at(tap);
-    OCTAVO_ASSIGN_OR_RETURN(InputObserver observer, InputObserver::Create(k, gram));
-    observers.emplace(tap, std::move(observer));
-    if (gram) flops += static_cast<double>(k) * static_cast<double>(k);
-  }
-  for (const Linear* linear : runner_.linears()) {
-    flops += 2.0 * static_cast<double>(linear->n()) * static_cast<double>(linear->k());
-  }
-  std::string keys_tap;
-  const LayerModule* k_proj = FindQoqModule(*layer_, "k_proj");
-  if (first && options_.qoq.smooth_attention && k_proj != nullptr) {
-    OCTAVO_ASSIGN_OR_RETURN(keys_,
-                            KeyObserver::Create(checkpoint_, *k_proj, *options_.config, product_));
-    keys_tap = tap_of_[k_proj->name];
-  }
-  Status failed;
-  const LinearTap tap = [&](std::string_view slot, const ActivationView& input) {
-    if (failed.ok() && slot == keys_tap) failed = keys_->Add(input, product_);
-    const auto it = observers.find(slot);
-    if (it == observers.end() || !failed.ok()) return;
-    failed = it->second.Add(input, product_);
-  };
-  OCTAVO_RETURN_IF_ERROR(runner_.Run(in, out, &tap, [&](int64_t tokens) {
-    work_(flops * static_cast<double>(tokens));
-  }));
-  OCTAVO_RETURN_IF_ERROR(std::move(failed));
-  for (auto& [slot, observer] : observers) {
-    const std::string name(slot);
-    statistics_[name] = observer.Take();
-    if (!first) Reorder(name);
-  }
-  return CheckFinite();
-}
-
-// Later passes observe the layer's own order again.
-void LayerQuantizer::Reorder(const std::string& tap) {
-  for (const auto& [module, order] : out_.transform.column_order) {
-    if (tap_of_[module] == tap) ReorderInput(order, statistics_[tap]);
-  }
-}
-
 Status LayerQuantizer::ChooseQoq() {
-  const std::vector<float> none;
-  const LayerInputs inputs = Inputs();
+  const LayerInputs inputs = observer_.Inputs();
+  const std::vector<float> key_absmax = observer_.KeyAbsMax();
   OCTAVO_RETURN_IF_ERROR(ChooseQoqTransform({.checkpoint = checkpoint_,
                                              .layer = *layer_,
-                                             .config = *options_.config,
-                                             .options = options_.qoq,
+                                             .config = *options_.observer.config,
+                                             .options = options_.observer.qoq,
                                              .inputs = inputs,
-                                             .key_absmax = keys_ ? keys_->absmax() : none},
+                                             .key_absmax = key_absmax},
                                             out_.transform, out_.report.sites));
-  keys_.reset();
-  for (const std::string& tap : taps_) Reorder(tap);
+  observer_.Reorder(out_.transform);
   return Status::Ok();
 }
 
 bool LayerQuantizer::Clips(const LayerModule& module) const {
-  return module.algorithm().clip && (!module.algorithm().qoq || options_.qoq.clip);
+  return module.algorithm().clip && (!module.algorithm().qoq || options_.observer.qoq.clip);
 }
 
 bool LayerQuantizer::UsesGptq(const LayerModule& module) const {
-  return module.algorithm().gptq && (!module.algorithm().qoq || options_.qoq.gptq);
-}
-
-Status LayerQuantizer::CheckFinite() const {
-  for (const auto& [slot, input] : statistics_) {
-    for (size_t i = 0; i < input.abs_sum.size(); ++i) {
-      if (std::isfinite(input.abs_sum[i])) continue;
-      return DataLoss(fmt::format(
-          "{}: calibration makes inputs that are not finite (channel {}); the model's weights or an "
-          "earlier layer hold NaN or infinity",
-          slot, i));
-    }
-  }
-  return Status::Ok();
-}
-
-LayerInputs LayerQuantizer::Inputs() const {
-  LayerInputs inputs;
-  for (const auto& [module, tap] : tap_of_) {
-    const auto it = statistics_.find(tap);
-    if (it != statistics_.end() && it->second.num_tokens > 0) inputs[module] = &it->second;
-  }
-  return inputs;
-}
-
-const InputStatistics* LayerQuantizer::InputOf(const std::string& module) const {
-  const auto tap = tap_of_.find(module);
-  if (tap == tap_of_.end()) return nullptr;
-  const auto it = statistics_.find(tap->second);
-  return it == statistics_.end() || it->second.num_tokens == 0 ? nullptr : &it->second;
+  return module.algorithm().gptq && (!module.algorithm().qoq || options_.observer.qoq.gptq);
 }
 
 const LayerModule* LayerQuantizer::ScaledConsumer(const LayerSite& site) const {
@@ -234,8 +98,8 @@ Status LayerQuantizer::ChooseScales(const Round& round) {
     const LayerModule* scaled = ScaledConsumer(site);
     if (scaled == nullptr) continue;
     const bool here = std::any_of(site.consumers.begin(), site.consumers.end(), [&](size_t i) {
-      const LayerModule& module = layer_->modules[i];
-      return tap_of_.contains(module.name) && Contains(round, tap_of_.at(module.name));
+      const std::string* tap = observer_.TapOf(layer_->modules[i].name);
+      return tap != nullptr && std::find(round.begin(), round.end(), *tap) != round.end();
     });
     if (scaled->algorithm().awq && !here) continue;
     OCTAVO_RETURN_IF_ERROR(ChooseSite(site));
@@ -245,7 +109,7 @@ Status LayerQuantizer::ChooseScales(const Round& round) {
 }
 
 Status LayerQuantizer::ChooseSite(const LayerSite& site) {
-  const LayerInputs inputs = Inputs();
+  const LayerInputs inputs = observer_.Inputs();
   const bool seen = std::any_of(site.consumers.begin(), site.consumers.end(), [&](size_t i) {
     return inputs.contains(layer_->modules[i].name);
   });
@@ -279,7 +143,7 @@ Status LayerQuantizer::ChooseSite(const LayerSite& site) {
 Result<std::optional<GptqFactor>> LayerQuantizer::Factor(const LayerModule& module,
                                                          std::string& note) {
   std::optional<GptqFactor> factor;
-  const InputStatistics* input = InputOf(module.name);
+  const InputStatistics* input = observer_.InputOf(module.name);
   if (input == nullptr || !UsesGptq(module)) return factor;
   const std::vector<float>* scale = out_.transform.ColumnScale(module.name);
   auto made = FactorHessian(*input, scale == nullptr ? std::vector<float>() : *scale,
@@ -299,13 +163,14 @@ Result<std::optional<GptqFactor>> LayerQuantizer::Factor(const LayerModule& modu
 Status LayerQuantizer::QuantizeRound(const Round& round) {
   for (const std::string& tap : round) {
     std::string note;
-    const LayerModule& first = *quantized_of_.at(tap);
-    if (InputOf(first.name) == nullptr && AlgorithmOf(tap).name != kRoundToNearest) {
+    const LayerModule& first = observer_.QuantizedModule(tap);
+    if (observer_.InputOf(first.name) == nullptr && observer_.AlgorithmOf(tap).name != kRoundToNearest) {
       note = "no calibration token reached it: rounded to nearest";
     }
     OCTAVO_ASSIGN_OR_RETURN(const std::optional<GptqFactor> factor, Factor(first, note));
     for (const LayerModule& module : layer_->modules) {
-      if (!module.quantized() || tap_of_[module.name] != tap) continue;
+      const std::string* other = observer_.TapOf(module.name);
+      if (!module.quantized() || other == nullptr || *other != tap) continue;
       OCTAVO_RETURN_IF_ERROR(QuantizeModule(module, factor ? &*factor : nullptr, note));
     }
   }
@@ -324,12 +189,12 @@ Result<std::vector<float>> LayerQuantizer::ReadTransformed(const LayerModule& mo
 // An expert without tokens gets the range of the others, or else that of AutoFP8's unused experts.
 float LayerQuantizer::InputRange(const LayerModule& module, std::string& note) const {
   constexpr float kUnseenRange = 16;
-  if (InputOf(module.name) != nullptr) {
+  if (observer_.InputOf(module.name) != nullptr) {
     return static_cast<float>(MakeReport(module, nullptr).input_absmax_smoothed);
   }
   float largest = 0;
   for (const LayerModule& other : layer_->modules) {
-    if (other.role != module.role || InputOf(other.name) == nullptr) continue;
+    if (other.role != module.role || observer_.InputOf(other.name) == nullptr) continue;
     largest = std::max(largest, InputRange(other, note));
   }
   note = fmt::format("no calibration token reached it: input range {}",
@@ -382,7 +247,7 @@ Result<QuantizedRows> LayerQuantizer::QuantizeRows(const LayerModule& module,
 
 Status LayerQuantizer::QuantizeModule(const LayerModule& module, const GptqFactor* factor,
                                       std::string note) {
-  const InputStatistics* input = InputOf(module.name);
+  const InputStatistics* input = observer_.InputOf(module.name);
   const bool query_or_key = module.role == "q_proj" || module.role == "k_proj";
   if (Clips(module) && input != nullptr && !query_or_key) {
     OCTAVO_ASSIGN_OR_RETURN(out_.transform.clip[module.name],
@@ -413,7 +278,7 @@ Status LayerQuantizer::QuantizeModule(const LayerModule& module, const GptqFacto
 }
 
 ModuleReport LayerQuantizer::MakeReport(const LayerModule& module, const GptqFactor* factor) const {
-  const InputStatistics* input = InputOf(module.name);
+  const InputStatistics* input = observer_.InputOf(module.name);
   ModuleReport report;
   report.module = module.name;
   report.scheme = module.scheme().name;
@@ -450,7 +315,7 @@ Status LayerQuantizer::MeasureRows(const LayerModule& module, int64_t begin, int
     }
   }
   return AddOutputError(original.data(), quantized.data(), measured,
-                        InputOf(module.name)->Gram(), product_, error);
+                        observer_.InputOf(module.name)->Gram(), product_, error);
 }
 
 TargetModule TargetOf(const LayerModule& module, const QuantizedLayer& quantized) {

@@ -15,19 +15,14 @@
 #include "quantizers/calibration_algorithm.h"
 #include "quantizers/calibration_report.h"
 #include "quantizers/layer_modules.h"
-#include "quantizers/layer_runner.h"
+#include "quantizers/layer_observer.h"
 #include "quantizers/layer_transform.h"
-#include "quantizers/qoq_options.h"
-#include "quantizers/smooth_attention.h"
-#include "quantizers/smoothing.h"
 
 namespace octavo {
 
 struct LayerQuantizerOptions {
   float smoothing_strength = 0.5f;  // of recipes that leave it open
-  const ModelConfig* config = nullptr;
-  QoqOptions qoq;           // of modules whose algorithm is qoq
-  uint64_t gram_bytes = 0;  // of Gram matrices at a time; at least one is held
+  LayerObserverOptions observer;
   const std::atomic<bool>* cancel = nullptr;
 };
 
@@ -59,21 +54,13 @@ class LayerQuantizer {
   LayerRunner::Replace Replacement(const LayerModules& layer, const QuantizedLayer& quantized) const;
 
  private:
-  using Round = std::vector<std::string>;  // taps whose Gram matrices are held together
+  using Round = LayerObserver::Round;
 
-  std::vector<Round> MakeRounds() const;
-  Status FindTaps();
-  // What the modules of a tap are quantized by; does nothing for dense ones. Fused modules are alike.
-  const CalibrationAlgorithm& AlgorithmOf(const std::string& tap) const;
-  Status Observe(const Round& round, const BoundaryFile& in, BoundaryFile* out);
-  Status CheckFinite() const;
   Status ChooseScales(const Round& round);
   // The consumer whose algorithm scales a site; nullptr: none does.
   const LayerModule* ScaledConsumer(const LayerSite& site) const;
   Status ChooseQoq();
-  void Reorder(const std::string& tap);
   // What a module's algorithm does, after qoq's switches.
-  bool NeedsGram(const std::string& tap) const;
   bool Clips(const LayerModule& module) const;
   bool UsesGptq(const LayerModule& module) const;
   Status ChooseSite(const LayerSite& site);
@@ -92,8 +79,6 @@ class LayerQuantizer {
   ModuleReport MakeReport(const LayerModule& module, const GptqFactor* factor) const;
   Status MeasureRows(const LayerModule& module, int64_t begin, int64_t count, QuantizedRows rows,
                      struct OutputError& error);
-  LayerInputs Inputs() const;
-  const InputStatistics* InputOf(const std::string& module) const;
 
   const LayerQuantizerOptions options_;
   const Checkpoint& checkpoint_;
@@ -101,14 +86,9 @@ class LayerQuantizer {
   MatrixProduct& product_;
   std::function<void(double)> work_;
 
+  LayerObserver observer_;
   const LayerModules* layer_ = nullptr;
-  std::vector<std::string> taps_;                       // linears of the layer
-  std::unordered_map<std::string, const LayerModule*> quantized_of_;  // one quantized module by tap
-  std::unordered_map<std::string, std::string> tap_of_;  // by module
-  std::unordered_map<std::string, int64_t> tap_k_;
-  std::unordered_map<std::string, InputStatistics> statistics_;  // by tap
   std::vector<const LayerSite*> searched_;
-  std::optional<KeyObserver> keys_;
   QuantizedLayer out_;
 };
 

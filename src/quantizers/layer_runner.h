@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// Runs all calibration samples through one layer at a time, with only that layer's weights in memory.
+// Takes all calibration samples through one layer at a time, from one scratch file to another.
 #pragma once
 
 #include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <optional>
 #include <span>
+#include <string>
+#include <unordered_map>
 #include <vector>
 
-#include "models/load_model.h"
+#include "models/layerwise_model.h"
 #include "octavo/status.h"
 #include "quantizers/boundary_file.h"
 
@@ -32,10 +33,11 @@ class LayerRunner {
     const std::atomic<bool>* cancel = nullptr;  // polled between batches; may be null
   };
 
-  // `pool` and the samples must outlive the runner.
-  LayerRunner(const Options& options, ThreadPool& pool);
+  // `pool` and the samples must outlive the runner. Errors: InvalidArgument without samples; as
+  // LayerwiseModel.
+  static Result<LayerRunner> Create(const Options& options, ThreadPool& pool);
 
-  int64_t num_tokens() const { return num_tokens_; }
+  int64_t num_tokens() const { return batches_.num_tokens; }
 
   // Embeds all samples into `out` [num_tokens, hidden_size].
   Status Embed(BoundaryFile& out);
@@ -47,8 +49,9 @@ class LayerRunner {
   Status Load(int64_t index, const Replace& replace,
               std::unordered_map<std::string, std::vector<float>> vectors);
 
-  // Linears of the loaded layer.
+  // Linears of the loaded layer, and what they cost per token.
   std::vector<const Linear*> linears() const;
+  double FlopsPerToken() const;
 
   // Runs the loaded layer over all samples. `out` and `tap` may be null; `done` is called with the
   // number of tokens after each batch.
@@ -59,32 +62,30 @@ class LayerRunner {
   KvRange kv_range() const { return kv_range_; }
 
  private:
-  struct Batch {
-    int64_t first_row = 0;
-    ForwardBatch forward;
+  // Whole samples that run together, in one forward pass each: what is observed of them is added up
+  // batch by batch, so the cut is part of the result.
+  struct Batches {
+    std::vector<std::vector<int64_t>> lengths;  // of the samples, by batch
+    int64_t num_tokens = 0;
+    int64_t max_tokens = 0;   // of a batch
+    int64_t max_samples = 0;  // of a batch
   };
+  static Batches MakeBatches(std::span<const std::vector<int32_t>> samples);
 
-  // Also counts tokens and the blocks that a batch takes.
-  std::vector<Batch> MakeBatches(std::span<const std::vector<int32_t>> samples);
-  // One layer is one KV group; its window may differ from the last one's.
-  Status PrepareKv();
-  Status LoadModules(std::optional<int64_t> layer, const Replace& replace,
-                     std::unordered_map<std::string, std::vector<float>> vectors);
+  LayerRunner(const Options& options, Batches batches, LinearLoader linears, LayerwiseModel model)
+      : options_(options), batches_(std::move(batches)), linears_(std::move(linears)),
+        model_(std::move(model)) {}
+  // Calls fn(first row, lengths, tokens) for each batch until one fails.
   template <typename Fn>
   Status ForBatches(const Fn& fn);
 
   Options options_;
-  ThreadPool& pool_;
-  int64_t num_tokens_ = 0;
-  int64_t max_batch_tokens_ = 0;
-  int64_t blocks_per_batch_ = 0;
-  std::vector<Batch> batches_;
-  std::vector<int32_t> block_table_;  // 0, 1, ..: sequences point into it
-  std::shared_ptr<const Model> model_;
+  Batches batches_;
+  LinearLoader linears_;
+  LayerwiseModel model_;
+  std::vector<float> hidden_;  // of a batch
   int64_t layer_ = -1;
-  KvCache kv_;
   KvRange kv_range_;
-  Workspace ws_;
 };
 
 }  // namespace octavo

@@ -14,9 +14,9 @@
 #include "base/cpu_features.h"
 #include "base/scratch_file.h"
 #include "io/hf_config.h"
-#include "metrics/comparison.h"
 #include "models/layerwise_model.h"
 #include "quantizers/layer_transform.h"
+#include "quantizers/prediction_comparison.h"
 #include "quantizers/quantized_source.h"
 #include "quantizers/round_to_nearest.h"
 #include "quantizers/sensitivity_plan.h"
@@ -24,8 +24,7 @@
 namespace octavo {
 namespace {
 
-constexpr int64_t kWindow = 256;      // tokens of a sample that are used
-constexpr int64_t kPositionStep = 4;  // every how many positions are compared
+constexpr int64_t kWindow = 256;  // tokens of a sample that are used
 
 // The first tokens of the samples, in windows.
 std::vector<std::vector<int32_t>> TakeWindows(const CalibrationData& data, int64_t max_tokens) {
@@ -84,11 +83,17 @@ class SensitivityMeter::Impl {
     LoadOptions load;
     load.max_model_len = kWindow;
     load.overrides = &overrides_;
-    OCTAVO_ASSIGN_OR_RETURN(LayerwiseModel model, LayerwiseModel::Open(checkpoint_, load, KvDType::kBf16,
-                                                                       isa_, pool_));
-    model_.emplace(std::move(model));
     hidden_size_ = static_cast<size_t>(config.hidden_size);
-    for (const auto& window : windows_) num_tokens_ += window.size();
+    for (const auto& window : windows_) {
+      lengths_.push_back(std::ssize(window));
+      num_tokens_ += window.size();
+    }
+    const LayerwiseCapacity all{.tokens = static_cast<int64_t>(num_tokens_),
+                                .texts = std::ssize(windows_)};
+    OCTAVO_ASSIGN_OR_RETURN(LayerwiseModel model, LayerwiseModel::Open(checkpoint_, load, KvDType::kBf16,
+                                                                       isa_, pool_, all));
+    model_.emplace(std::move(model));
+    predictions_.emplace(*model_, pool_, lengths_);
     MakeFingerprint();
     return Status::Ok();
   }
@@ -119,16 +124,14 @@ class SensitivityMeter::Impl {
     if (reference_.empty()) OCTAVO_RETURN_IF_ERROR(RunWhole(reference_));
     OCTAVO_RETURN_IF_ERROR(model_->LoadHead());
     double sum = 0;
-    int64_t count = 0;
     std::vector<float> a;
     std::vector<float> b;
-    for (const std::vector<size_t>& rows : Chunks()) {
-      OCTAVO_RETURN_IF_ERROR(LogitsOf(reference_.data(), rows, a));
-      OCTAVO_RETURN_IF_ERROR(LogitsOf(mix.data(), rows, b));
-      OCTAVO_RETURN_IF_ERROR(AddDivergence(a, b, rows.size(), sum));
-      count += std::ssize(rows);
+    for (const std::vector<size_t>& rows : predictions_->chunks()) {
+      OCTAVO_RETURN_IF_ERROR(predictions_->Logits(reference_, rows, a));
+      OCTAVO_RETURN_IF_ERROR(predictions_->Logits(mix, rows, b));
+      OCTAVO_RETURN_IF_ERROR(predictions_->AddDivergence(a, b, rows.size(), sum));
     }
-    return sum / static_cast<double>(count);
+    return sum / static_cast<double>(predictions_->positions());
   }
 
   const std::string& fingerprint() const { return sensitivity_.fingerprint; }
@@ -182,7 +185,7 @@ class SensitivityMeter::Impl {
         ++probes;
       }
     }
-    total_ += probes * Chunks().size();
+    total_ += probes * predictions_->chunks().size();
     done_ = 0;
   }
 
@@ -205,12 +208,7 @@ class SensitivityMeter::Impl {
 
   // All windows through the loaded layer, in place.
   Status RunLayer(std::vector<float>& hidden) {
-    float* at = hidden.data();
-    for (const std::vector<int32_t>& window : windows_) {
-      OCTAVO_RETURN_IF_ERROR(model_->RunLayer(at, std::ssize(window), nullptr));
-      at += window.size() * hidden_size_;
-    }
-    return Status::Ok();
+    return model_->RunLayer(lengths_, hidden.data(), {});
   }
 
   Status RunWhole(std::vector<float>& hidden) {
@@ -276,66 +274,25 @@ class SensitivityMeter::Impl {
     return Status::Ok();
   }
 
-  // Rows of the residual stream whose predictions are compared, in pieces that Logits takes.
-  std::vector<std::vector<size_t>> Chunks() const {
-    std::vector<std::vector<size_t>> chunks(1);
-    size_t row = 0;
-    for (const std::vector<int32_t>& window : windows_) {
-      for (size_t i = kPositionStep - 1; i < window.size(); i += kPositionStep) {
-        if (std::ssize(chunks.back()) == LayerwiseModel::kMaxLogitRows) chunks.emplace_back();
-        chunks.back().push_back(row + i);
-      }
-      row += window.size();
-    }
-    return chunks;
-  }
-
-  // Logits [rows.size(), vocab_size] of some rows of a residual stream.
-  Status LogitsOf(const float* hidden, const std::vector<size_t>& rows, std::vector<float>& logits) {
-    std::vector<float> x;
-    for (const size_t row : rows) {
-      x.insert(x.end(), hidden + row * hidden_size_, hidden + (row + 1) * hidden_size_);
-    }
-    logits.resize(rows.size() * static_cast<size_t>(model_->config().vocab_size));
-    return model_->Logits(x.data(), std::ssize(rows), logits.data());
-  }
-
-  Status AddDivergence(const std::vector<float>& reference, const std::vector<float>& other,
-                       size_t count, double& sum) {
-    const size_t vocab_size = reference.size() / count;
-    std::vector<double> kl(count);
-    pool_.ParallelFor(static_cast<int64_t>(count), 1, [&](int64_t begin, int64_t end, int) {
-      for (auto row = static_cast<size_t>(begin); row < static_cast<size_t>(end); ++row) {
-        kl[row] = CompareLogits(std::span(reference).subspan(row * vocab_size, vocab_size),
-                                std::span(other).subspan(row * vocab_size, vocab_size), 0)
-                      .kl;
-      }
-    });
-    for (const double value : kl) sum += value;
-    if (std::isfinite(sum)) return Status::Ok();
-    return DataLoss(fmt::format("{}: predictions are not finite", checkpoint_->path()));
-  }
-
   Status MeasureProbes() {
     OCTAVO_RETURN_IF_ERROR(model_->LoadHead());
     std::vector<double> sums(probes_.size());
     std::vector<float> reference;
     std::vector<float> logits;
     std::vector<float> hidden;
-    int64_t positions = 0;
-    for (const std::vector<size_t>& rows : Chunks()) {
-      OCTAVO_RETURN_IF_ERROR(LogitsOf(reference_.data(), rows, reference));
-      positions += std::ssize(rows);
+    for (const std::vector<size_t>& rows : predictions_->chunks()) {
+      OCTAVO_RETURN_IF_ERROR(predictions_->Logits(reference_, rows, reference));
       for (size_t probe = 0; probe < probes_.size(); ++probe) {
         OCTAVO_RETURN_IF_ERROR(ReadProbe(probe, hidden));
-        OCTAVO_RETURN_IF_ERROR(LogitsOf(hidden.data(), rows, logits));
-        OCTAVO_RETURN_IF_ERROR(AddDivergence(reference, logits, rows.size(), sums[probe]));
+        OCTAVO_RETURN_IF_ERROR(predictions_->Logits(hidden, rows, logits));
+        OCTAVO_RETURN_IF_ERROR(
+            predictions_->AddDivergence(reference, logits, rows.size(), sums[probe]));
         OCTAVO_RETURN_IF_ERROR(Step(1));
       }
     }
     for (size_t probe = 0; probe < probes_.size(); ++probe) {
       sensitivity_.units[probes_[probe].unit].kl[probes_[probe].candidate] =
-          sums[probe] / static_cast<double>(positions);
+          sums[probe] / static_cast<double>(predictions_->positions());
     }
     return Status::Ok();
   }
@@ -366,7 +323,9 @@ class SensitivityMeter::Impl {
   WeightOverrides overrides_;
   std::unordered_map<std::string, int> replaced_;  // module -> candidate, of the layer being loaded
   std::optional<LayerwiseModel> model_;
+  std::optional<PredictionComparison> predictions_;
   size_t hidden_size_ = 0;
+  std::vector<int64_t> lengths_;  // of the windows
   size_t num_tokens_ = 0;
   Sensitivity sensitivity_;
   std::vector<float> reference_;  // [num_tokens, hidden_size], the original's residual stream
