@@ -4,10 +4,13 @@
 
 #include <fmt/format.h>
 
+
 #include <algorithm>
 #include <cmath>
 #include <new>
 #include <numbers>
+
+#include "kernels/attention/near_angles.h"
 
 namespace octavo {
 namespace {
@@ -92,6 +95,7 @@ Result<RopeTable> RopeTable::Create(const RopeConfig& config, int64_t max_model_
     }
     table.inv_freq_.push_back(frequency);
   }
+  OCTAVO_ASSIGN_OR_RETURN(table.near_angles_, MakeNearAngles(table.inv_freq_));
   const int64_t count = max_model_len * config.rotary_dim;
   table.rows_.reset(new (std::nothrow) float[static_cast<size_t>(count)]);
   if (table.rows_ == nullptr) {

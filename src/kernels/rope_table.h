@@ -12,6 +12,7 @@
 #include <span>
 #include <vector>
 
+#include "base/aligned_buffer.h"
 #include "octavo/status.h"
 
 namespace octavo {
@@ -49,6 +50,9 @@ class RopeTable {
   const float* Cos(int64_t position) const { return rows_.get() + position * rotary_dim_; }
   const float* Sin(int64_t position) const { return Cos(position) + rotary_dim_ / 2; }
 
+  // The table that attention takes beside Cos(0), for pages that lack a key bias (key_offset.h).
+  const std::byte* near_angles() const { return near_angles_.data(); }
+
   int rotary_dim() const { return rotary_dim_; }
   int64_t max_positions() const { return max_positions_; }
   std::span<const float> inv_freq() const { return inv_freq_; }
@@ -60,6 +64,7 @@ class RopeTable {
   int64_t num_positions_ = 0;
   float attention_scaling_ = 1.0f;
   std::vector<float> inv_freq_;
+  AlignedBuffer near_angles_;
   std::unique_ptr<float[]> rows_;  // [max_positions][cos | sin]; untouched pages cost no memory
 };
 

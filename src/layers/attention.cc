@@ -2,9 +2,30 @@
 // q/k/v projection, rotation, KV write, attention, output projection.
 #include "layers/attention.h"
 
+#include <algorithm>
+
 #include "kernels/elementwise/elementwise.h"
 
 namespace octavo {
+namespace {
+
+// The bias of the k rows of a fused projection; empty if it is zero.
+std::vector<float> KeyBias(const AttentionConfig& config, std::span<const float> bias) {
+  if (bias.empty()) return {};
+  const auto k = bias.subspan(static_cast<size_t>(config.num_heads * config.head_dim),
+                              static_cast<size_t>(config.num_kv_heads * config.head_dim));
+  if (std::all_of(k.begin(), k.end(), [](float b) { return b == 0; })) return {};
+  return {k.begin(), k.end()};
+}
+
+}  // namespace
+
+SelfAttention::SelfAttention(const AttentionConfig& config, std::shared_ptr<RopeTable> rope, Linear qkv,
+                             Linear out)
+    : config_(config), rope_(std::move(rope)), qkv_(std::move(qkv)), out_(std::move(out)) {
+  // A soft cap is not linear: what all scores of a row share would change the weights.
+  if (config_.softcap == 0) key_bias_ = KeyBias(config_, qkv_.bias());
+}
 
 Status SelfAttention::Reserve(Workspace& ws) const {
   const int64_t attention_size = int64_t{config_.num_heads} * config_.head_dim;
@@ -15,16 +36,27 @@ Status SelfAttention::Reserve(Workspace& ws) const {
   return ws.activations().Reserve(out_.inputs(), ws.max_tokens(), out_.k());
 }
 
-void SelfAttention::Rotate(Step& step, ArenaMatrix qkv) const {
+void SelfAttention::Rotate(Step& step, ArenaMatrix qkv, bool without_bias) const {
   const int rotated_heads = config_.num_heads + config_.num_kv_heads;  // q heads, then k heads
+  const int64_t k_begin = int64_t{config_.num_heads} * config_.head_dim;
   const ElementwiseOps& ops = ElementwiseOpsFor(step.isa);
   step.pool.ParallelFor(step.batch.num_tokens(), 1, [&](int64_t begin, int64_t end, int) {
     for (int64_t t = begin; t < end; ++t) {
       const int64_t position = step.batch.positions[static_cast<size_t>(t)];
+      float* k = qkv.Row(t) + k_begin;
+      for (size_t i = 0; i < key_bias_.size() && without_bias; ++i) k[i] -= key_bias_[i];
+      if (rope_ == nullptr) continue;
       ops.rope(qkv.Row(t), rotated_heads, config_.head_dim, rope_->rotary_dim(),
                rope_->Cos(position), rope_->Sin(position));
     }
   });
+}
+
+KeyOffset SelfAttention::Offset() const {
+  return {.bias = key_bias_.data(),
+          .angles = rope_->Cos(0),
+          .near = rope_->near_angles(),
+          .rotary_dim = rope_->rotary_dim()};
 }
 
 void SelfAttention::Forward(Step& step, ArenaMatrix y, bool accumulate) const {
@@ -32,7 +64,9 @@ void SelfAttention::Forward(Step& step, ArenaMatrix y, bool accumulate) const {
   const int64_t kv_size = int64_t{config_.num_kv_heads} * config_.head_dim;
   const ArenaMatrix qkv = step.ws.Matrix(Workspace::Role::kProjection, qkv_.n());
   qkv_.Forward(step, step.ws.activations(), qkv, /*accumulate=*/false);
-  if (rope_ != nullptr) Rotate(step, qkv);
+  const KvLayout& layout = step.kv.LayoutOf(config_.layer);
+  const bool without_bias = !key_bias_.empty() && KvHasScales(layout.dtype);
+  if (rope_ != nullptr || without_bias) Rotate(step, qkv, without_bias);
 
   if (step.kv_tap != nullptr) {
     (*step.kv_tap)({.k = qkv.data + q_size,
@@ -41,7 +75,6 @@ void SelfAttention::Forward(Step& step, ArenaMatrix y, bool accumulate) const {
                     .row_stride = qkv.row_stride});
   }
 
-  const KvLayout& layout = step.kv.LayoutOf(config_.layer);
   const KvPages pages = step.kv.PagesOf(config_.layer);
   const auto& sequences = step.batch.sequences[static_cast<size_t>(step.kv.GroupOf(config_.layer))];
   WriteKv(layout, pages, sequences, qkv.data + q_size, qkv.data + q_size + kv_size, qkv.row_stride,
@@ -51,7 +84,8 @@ void SelfAttention::Forward(Step& step, ArenaMatrix y, bool accumulate) const {
          {.num_heads = config_.num_heads,
           .softmax_scale = config_.softmax_scale,
           .softcap = config_.softcap,
-          .window = config_.window},
+          .window = config_.window,
+          .key_offset = without_bias && rope_ != nullptr ? Offset() : KeyOffset{}},
          {.sequences = sequences,
           .q = qkv.data,
           .q_stride = qkv.row_stride,

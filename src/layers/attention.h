@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include "kernels/rope_table.h"
 #include "layers/linear.h"
@@ -39,8 +40,7 @@ class SelfAttention {
   // `qkv` rows are [q heads; k heads; v heads]. `rope` is shared by the layers and may be null; the
   // model extends it to the step's positions before the first layer.
   SelfAttention(const AttentionConfig& config, std::shared_ptr<RopeTable> rope, Linear qkv,
-                Linear out)
-      : config_(config), rope_(std::move(rope)), qkv_(std::move(qkv)), out_(std::move(out)) {}
+                Linear out);
 
   Status Reserve(Workspace& ws) const;
 
@@ -53,12 +53,16 @@ class SelfAttention {
   const Linear& out() const { return out_; }
 
  private:
-  void Rotate(Step& step, ArenaMatrix qkv) const;
+  // Rotates q and k in place; of k the bias is taken away first if `without_bias`.
+  void Rotate(Step& step, ArenaMatrix qkv, bool without_bias) const;
+
+  KeyOffset Offset() const;
 
   AttentionConfig config_;
   std::shared_ptr<RopeTable> rope_;
   Linear qkv_;
   Linear out_;
+  std::vector<float> key_bias_;  // [num_kv_heads * head_dim], what int8 and int4 pages lack; or empty
 };
 
 }  // namespace octavo

@@ -35,6 +35,7 @@ class Linear {
   int64_t n() const { return weight_.n(); }
   int64_t k() const { return weight_.k(); }
   const std::vector<LinearPart>& parts() const { return parts_; }
+  std::span<const float> bias() const { return bias_; }  // empty or [n]
   size_t packed_bytes() const { return weight_.bytes(); }
 
   // The activation formats that have to be produced for this layer.

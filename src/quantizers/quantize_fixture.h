@@ -77,14 +77,15 @@ class QuantizeFixture : public testing::Test {
 
   // Logits of the first two samples.
   std::vector<float> Logits(const std::string& path,
-                            ComputeDType dtype = ComputeDType::kBfloat16) {
+                            ComputeDType dtype = ComputeDType::kBfloat16,
+                            KvDType kv_dtype = KvDType::kF32) {
     LoadOptions load;
     load.dtype = dtype;
     auto model = LoadModel(path, load, *ActiveIsa(), pool_);
     EXPECT_TRUE(model.ok()) << model.status().ToString();
     if (!model.ok()) return {};
     const int64_t vocab_size = (*model)->config().vocab_size;
-    auto forcing = TeacherForcing::Create(*model, 64, KvDType::kF32, *ActiveIsa(), pool_);
+    auto forcing = TeacherForcing::Create(*model, 64, kv_dtype, *ActiveIsa(), pool_);
     EXPECT_TRUE(forcing.ok()) << forcing.status().ToString();
     std::vector<float> all;
     for (size_t i = 0; i < 2; ++i) {

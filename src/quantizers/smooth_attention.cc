@@ -26,10 +26,6 @@ Result<KeyObserver> KeyObserver::Create(const Checkpoint& checkpoint, const Laye
   OCTAVO_ASSIGN_OR_RETURN(const std::vector<float> weight,
                           ReadOriginal(checkpoint, k_proj.tensor->name));
   OCTAVO_ASSIGN_OR_RETURN(observer.weight_, product.Pack({weight.data(), n, k, k}, false, 1.0f));
-  const std::string bias = k_proj.name + ".bias";
-  if (checkpoint.Find(bias) != nullptr) {
-    OCTAVO_ASSIGN_OR_RETURN(observer.bias_, ReadOriginal(checkpoint, bias));
-  }
   observer.absmax_.resize(static_cast<size_t>(n));
   return observer;
 }
@@ -52,8 +48,7 @@ Status KeyObserver::Add(const ActivationView& x, MatrixProduct& product) {
     OCTAVO_RETURN_IF_ERROR(
         product.Multiply({rows_.data(), count, x.cols, x.cols}, weight_, keys_.data(), n, false));
     for (int64_t row = 0; row < count; ++row) {
-      float* key = keys_.data() + row * n;
-      for (size_t i = 0; i < bias_.size(); ++i) key[i] += bias_[i];
+      const float* key = keys_.data() + row * n;
       const int64_t half = rotary_dim_ / 2;
       for (int64_t i = 0; i < n; ++i) {
         const int64_t dim = i % head_dim_;

@@ -5,9 +5,10 @@
 // Source: QServe, arXiv:2405.04532, section 4.2, equation 8: lambda_i = max|K_i|^alpha, K / lambda,
 // Q * lambda. The two channels that RoPE turns together share lambda, and so do all query heads of a
 // head of keys. Folded into the rows and biases of q_proj and k_proj.
-// Differs: a pair's magnitude is the length of its two channels before RoPE, which no position changes;
-// lambda is rounded to a power of two, so that biases (hundreds of times the rest in Qwen2's keys) are
-// folded without rounding.
+// Differs: a pair's magnitude is the length of its two channels before RoPE, which no position changes,
+// and without the projection's bias, which 8- and 4-bit pages do not hold (key_offset.h); lambda is
+// rounded to a power of two, so that biases (hundreds of times the rest in Qwen2's keys) are folded
+// without rounding.
 #pragma once
 
 #include <cstdint>
@@ -30,7 +31,8 @@ class KeyObserver {
   // `x`: inputs of k_proj, rows in kF32 or kBf16.
   Status Add(const ActivationView& x, MatrixProduct& product);
 
-  // max over all tokens per channel of the keys [num_kv_heads * head_dim]; equal within a pair.
+  // max over all tokens per channel of the keys without bias [num_kv_heads * head_dim]; equal within a
+  // pair.
   const std::vector<float>& absmax() const { return absmax_; }
 
  private:
@@ -39,7 +41,6 @@ class KeyObserver {
   int64_t head_dim_ = 0;
   int64_t rotary_dim_ = 0;
   PackedWeight weight_;
-  std::vector<float> bias_;  // empty: none
   std::vector<float> absmax_;
   std::vector<float> rows_;
   std::vector<float> keys_;

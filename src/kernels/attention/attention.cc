@@ -83,7 +83,8 @@ void ForEachTile(const KvLayout& layout, const KvPages& pages, const AttentionPa
                      .group_size = group_size,
                      .score_scale = scale * std::numbers::log2e_v<float>,
                      .out_scale = pages.v_scale,
-                     .window = params.window};
+                     .window = params.window,
+                     .key_offset = params.key_offset};
   if (params.softcap > 0) {
     tile.score_scale = scale / params.softcap;
     tile.softcap_log2 = params.softcap * std::numbers::log2e_v<float>;
@@ -96,6 +97,9 @@ void ForEachTile(const KvLayout& layout, const KvPages& pages, const AttentionPa
       tile.head = pages.base + static_cast<size_t>(head) * layout.head_bytes();
       tile.q = batch.q + s.row_begin * batch.q_stride + column;
       tile.out = batch.out + s.row_begin * batch.out_stride + column;
+      if (params.key_offset.bias != nullptr) {
+        tile.key_offset.bias = params.key_offset.bias + head * layout.head_dim;
+      }
       const int64_t rows = s.num_tokens * group_size;
       for (int64_t row = 0; row < rows; row += kAttentionTileRows) {
         tile.row_begin = row;
@@ -143,6 +147,8 @@ const AttentionKernel& FindAttentionKernel(IsaLevel isa) {
 void Attend(const KvLayout& layout, const KvPages& pages, const AttentionParams& params,
             const AttentionBatch& batch, IsaLevel isa, ThreadPool& pool) {
   OCTAVO_DCHECK(layout.valid() && params.num_heads % layout.num_kv_heads == 0);
+  OCTAVO_DCHECK(params.key_offset.bias == nullptr ||
+                (KvHasScales(layout.dtype) && params.softcap == 0 && params.key_offset.rotary_dim > 0));
   thread_local Workspace workspace;
   workspace.tasks.clear();
   workspace.merges.clear();

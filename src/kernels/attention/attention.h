@@ -18,11 +18,10 @@
 
 #include "base/cpu_features.h"
 #include "base/thread_pool.h"
+#include "kernels/attention/key_offset.h"
 #include "kernels/attention/kv_layout.h"
 
 namespace octavo {
-
-inline constexpr int kAttentionChunk = 256;
 
 // One layer's pages: block b of the pool starts at base + b * block_stride.
 struct KvPages {
@@ -46,6 +45,7 @@ struct AttentionParams {
   float softmax_scale = 0;   // usually head_dim^-0.5
   float softcap = 0;         // s = softcap * tanh(s / softcap) when > 0
   int64_t window = 0;        // key j is visible to query i iff i - window < j <= i; 0: all j <= i
+  KeyOffset key_offset = {};  // what int8 and int4 pages lack; no softcap then
 };
 
 struct AttentionBatch {

@@ -23,6 +23,7 @@ constexpr size_t kTileBytes = 1024;
 struct AmxScratch {
   TileState tile;
   alignas(64) float dots[kBlockRows * 256];
+  alignas(64) float offsets[kBlockRows * 256];  // q . (what the keys lack)
   alignas(64) std::byte weights[kBlockRows * 256 * 2];
   alignas(64) float output[kBlockRows * 32];
   alignas(64) std::byte k[2][2 * 16 * kAttentionMaxHeadDim * 2];  // two pairs of groups, used in turn
@@ -149,6 +150,23 @@ void AmxDots(const AmxBlock& block, const ChunkTiles& tiles, int steps) {
   }
 }
 
+// offsets[row][token] = what the keys of the range lack.
+template <bool kTwoRowTiles>
+void AmxOffsets(const AmxBlock& block) {
+  const auto steps = static_cast<size_t>(block.task.key_offset.dims() / 32);
+  const size_t stride = steps * 64;
+  const std::byte* turned = block.scratch.tile.turned + static_cast<size_t>(block.row) * stride;
+  for (int g = block.range.group_begin; g < block.range.group_end; g += 2) {
+    const std::byte* near = block.task.key_offset.near + static_cast<size_t>(g) * steps * kTileBytes;
+    ZeroTiles();
+    for (size_t i = 0; i < steps; ++i) {
+      TileStep<kTwoRowTiles>(turned + i * 64, stride, near + i * kTileBytes,
+                             near + (steps + i) * kTileBytes);
+    }
+    StoreTiles<kTwoRowTiles>(block.scratch.offsets + g * 16, 256);
+  }
+}
+
 template <bool kTwoRowTiles>
 void AmxOutput(const AmxBlock& block, const ChunkTiles& tiles, int slabs, const RowFactor* factors) {
   constexpr size_t kStride = 256 * 2;
@@ -185,10 +203,13 @@ template <bool kTwoRowTiles>
 void AmxRows(const AmxBlock& block, const ChunkTiles& tiles) {
   const int dims = block.task.layout.padded_head_dim();
   AmxDots<kTwoRowTiles>(block, tiles, (dims + 31) / 32);
+  const bool offset = block.task.key_offset.bias != nullptr;
+  if (offset) AmxOffsets<kTwoRowTiles>(block);
   RowFactor factors[kBlockRows];
   for (int m = 0; m < block.count; ++m) {
     factors[m] = RowWeights<DotBf16Native>(block.task, block.range, block.row + m,
-                                           block.scratch.dots + m * 256,
+                                           {block.scratch.dots + m * 256,
+                                            offset ? block.scratch.offsets + m * 256 : nullptr},
                                            block.scratch.weights + m * 256 * 2, block.scratch.tile,
                                            block.partial);
   }
@@ -238,6 +259,7 @@ void AmxChunk(const AttentionTask& task, int64_t chunk, float* partial, AmxScrat
   const RowRange all = WholePairs(VisibleGroups(task, chunk, 0, task.row_count));
   const bool ahead = task.row_count > kBlockRows;
   const ChunkTiles tiles = FindTiles(task, all, ahead, scratch.tile);
+  TurnOffsets<DotBf16Native>(task, chunk, scratch.tile);
   // Few rows: waiting for memory is what takes the time. (Blocks of 16 may lack the last group.)
   const bool prefetch = !ahead && task.layout.block_size >= 32;
   for (int row = 0; row < task.row_count; row += kBlockRows) {

@@ -9,6 +9,7 @@
 #include <cstdint>
 
 #include "base/cpu_features.h"
+#include "kernels/attention/key_offset.h"
 #include "kernels/attention/kv_layout.h"
 
 namespace octavo {
@@ -17,7 +18,7 @@ namespace octavo {
 // token * group_size + head. 96 is a multiple of the register tiles' heights (6, 16 and 32).
 inline constexpr int kAttentionTileRows = 96;
 inline constexpr int kAttentionMaxHeadDim = 256;
-inline constexpr size_t kAttentionScratchBytes = 768 * 1024;
+inline constexpr size_t kAttentionScratchBytes = 832 * 1024;
 
 // One tile of query rows of one sequence and one KV head, over a range of chunks.
 struct AttentionTask {
@@ -39,6 +40,8 @@ struct AttentionTask {
   float softcap_log2 = 0;  // softcap_log2 * tanh(dot * score_scale) when > 0
   float out_scale = 1;     // multiplies the result (fp8's v_scale)
   int64_t window = 0;      // 0: all earlier tokens are visible
+
+  KeyOffset key_offset;  // int8 and int4; the bias of this KV head
 
   int64_t chunk_begin = 0, chunk_end = 0;
   // Null: all chunks of the rows are in the range, write `out`. Otherwise write chunk results here:

@@ -7,6 +7,7 @@
 #include <memory>
 #include <vector>
 
+#include "kernels/attention/key_offset-inl.h"
 #include "kernels/attention/kv_access.h"
 #include "kernels/simd/f32x16_reference.h"
 
@@ -44,6 +45,7 @@ class ReferenceRow {
     F32x16 sum = F32x16::Zero();
     for (int d = 0; d < dims; d += 16) sum = sum + F32x16::Load(q_ + d);
     q_sum_ = ReduceAdd(sum);
+    if (task.key_offset.bias != nullptr) StartOffsetRow(task, row, uw_);
   }
 
   // The state of chunk `c`; `o` receives the chunk's output. No visible token: max is -infinity.
@@ -63,6 +65,7 @@ class ReferenceRow {
       scales_.k_scale[j] = k.scale, scales_.k_zero[j] = k.zero;
       scales_.v_scale[j] = v.scale, scales_.v_zero[j] = v.zero;
     }
+    if (task_.key_offset.bias != nullptr) OffsetDots(c, first, last);
     const RowSoftmax softmax{.score_scale = task_.score_scale,
                              .softcap_log2 = task_.softcap_log2,
                              .group_begin = static_cast<int>(first) / 16,
@@ -70,7 +73,8 @@ class ReferenceRow {
                              .first = static_cast<int>(first),
                              .last = static_cast<int>(last),
                              .scales = KvHasScales(layout.dtype) ? &scales_ : nullptr,
-                             .q_sum = q_sum_};
+                             .q_sum = q_sum_,
+                             .offsets = task_.key_offset.bias != nullptr ? offsets_ : nullptr};
     const auto round = [&](F32x16 x) {
       return F32x16::Make([&](int i) { return RoundOperand(layout.dtype, x.v[i]); });
     };
@@ -89,6 +93,20 @@ class ReferenceRow {
   }
 
  private:
+  // What the keys of tokens [first, last] of chunk `c` lack.
+  void OffsetDots(int64_t c, int64_t first, int64_t last) {
+    const int dims = task_.key_offset.dims();
+    float turned[KeyOffsetDims(kAttentionMaxHeadDim)];
+    TurnOffsetRow<F32x16>(task_, c, uw_, [&](int dim, F32x16 x) { x.Store(turned + dim); });
+    for (int64_t j = first; j <= last; ++j) {
+      const auto near = [&](int d) {
+        return KvCode(KvDType::kBf16, task_.key_offset.near,
+                      KvPlaceOf(KvDType::kBf16, static_cast<int>(j), d, dims));
+      };
+      offsets_[j] = Chain(KvDType::kBf16, 0, dims, [&](int d) { return RoundToBf16(turned[d]); }, near);
+    }
+  }
+
   KvHeadBlock Block(int64_t token) const {
     const auto id = static_cast<size_t>(task_.block_table[token / task_.layout.block_size]);
     return {task_.layout, task_.head + id * task_.block_stride};
@@ -100,6 +118,8 @@ class ReferenceRow {
   float q_sum_ = 0;
   float dots_[256] = {};
   float weights_[256] = {};
+  float uw_[KeyOffsetDims(kAttentionMaxHeadDim)] = {};
+  float offsets_[256] = {};
   ChunkScales scales_ = {};
 };
 

@@ -20,6 +20,7 @@
 
 #include <immintrin.h>
 
+#include "kernels/attention/key_offset-inl.h"
 #include "kernels/attention/kv_tables.h"
 #include "kernels/attention/softmax-inl.h"
 
@@ -57,6 +58,9 @@ struct TileState {
   alignas(64) ChunkScales scales;  // of the current chunk
   alignas(64) std::byte q[kAttentionTileRows * kAttentionMaxHeadDim * 4];  // rounded queries
   alignas(64) float o[kAttentionTileRows * kAttentionMaxHeadDim];
+  // With a KeyOffset: (u, w) of the rows, and as operands, turned to the current chunk.
+  alignas(64) float uw[kAttentionTileRows * kAttentionMaxHeadDim];
+  alignas(64) std::byte turned[kAttentionTileRows * kAttentionMaxHeadDim * 4];
   alignas(64) std::byte k[256 * kAttentionMaxHeadDim * 2];  // decoded pages
   alignas(64) std::byte v[256 * kAttentionMaxHeadDim * 2];
 };
@@ -65,6 +69,7 @@ struct TileState {
 struct TileScratch {
   TileState tile;
   alignas(64) float dots[kTileRows * 256];
+  alignas(64) float offsets[kTileRows * 256];  // q . (what the keys lack)
   alignas(64) std::byte weights[kTileRows * 256 * 4];
   alignas(64) std::byte k[4 * 16 * kAttentionMaxHeadDim * 2];  // groups decoded at their use
   alignas(64) std::byte v[2][4 * 512];                         // slabs, used in turn
@@ -155,6 +160,34 @@ inline void DotProducts(const RowBlock& block, const ChunkGroups& groups) {
   }
 }
 
+// offsets[m][token] = what the keys of the block's groups lack.
+template <class Dot, int MR>
+inline void OffsetProducts(const RowBlock& block) {
+  using V = typename Dot::V;
+  constexpr int NR = Dot::kVectors;
+  const int dims = block.task.key_offset.dims();
+  const size_t stride = static_cast<size_t>(dims) * Dot::kOperandBytes;
+  const std::byte* turned = block.scratch.tile.turned + block.row * stride;
+  for (int g = block.range.group_begin; g < block.range.group_end; g += NR) {
+    const std::byte* near[NR];
+    for (int n = 0; n < NR; ++n) {
+      const int at = g + n < block.range.group_end ? g + n : block.range.group_end - 1;
+      near[n] = block.task.key_offset.near + static_cast<size_t>(at * dims) * 32;
+    }
+    V acc[MR][NR];
+    for (int m = 0; m < MR; ++m) {
+      for (int n = 0; n < NR; ++n) acc[m][n] = V::Zero();
+    }
+    for (int i = 0; i < dims / Dot::kTokensPerStep; ++i) {
+      Step<Dot, MR, NR>(turned + i * (Dot::kOperandBytes * Dot::kTokensPerStep), stride, near,
+                        static_cast<size_t>(i) * 64, acc);
+    }
+    for (int n = 0; n < NR && g + n < block.range.group_end; ++n) {
+      for (int m = 0; m < MR; ++m) acc[m][n].Store(block.scratch.offsets + m * 256 + (g + n) * 16);
+    }
+  }
+}
+
 // What the softmax of one row leaves for the weighted sum of V.
 struct RowFactor {
   MergeFactors merge = {};
@@ -162,9 +195,15 @@ struct RowFactor {
   bool visible = false;
 };
 
-// Turns a row's dots [256] into weights and brings its state (or partial result) up to date.
+// One row's products with the tokens of a chunk, [256] each.
+struct RowDots {
+  float* dots;
+  const float* offsets;  // null: the keys are whole
+};
+
+// Turns a row's dots into weights and brings its state (or partial result) up to date.
 template <class Dot>
-inline RowFactor RowWeights(const AttentionTask& task, const RowRange& range, int row, float* dots,
+inline RowFactor RowWeights(const AttentionTask& task, const RowRange& range, int row, RowDots row_dots,
                             std::byte* weights, TileState& tile, float* partial) {
   using V = typename Dot::V;
   const int64_t begin = range.chunk * 256;
@@ -176,9 +215,10 @@ inline RowFactor RowWeights(const AttentionTask& task, const RowRange& range, in
                            .first = static_cast<int>(first > 0 ? first : 0),
                            .last = static_cast<int>(last < 255 ? last : 255),
                            .scales = KvHasScales(task.layout.dtype) ? &tile.scales : nullptr,
-                           .q_sum = tile.q_sum[row]};
+                           .q_sum = tile.q_sum[row],
+                           .offsets = row_dots.offsets};
   const ChunkResult result = SoftmaxRow<V>(
-      softmax, dots, [](V x) { return Dot::Round(x); },
+      softmax, row_dots.dots, [](V x) { return Dot::Round(x); },
       [&](int g, V p) { Dot::StoreOperand(p, weights + g * 16 * Dot::kOperandBytes); });
   RowFactor factor{.zero_sum = result.zero_sum, .visible = result.state.max != kMinusInfinity};
   if (partial != nullptr) {
@@ -247,10 +287,17 @@ inline void WeightedSlabs(const RowBlock& block, const ChunkGroups& groups,
 template <class Dot, int MR>
 void AttendRows(const RowBlock& block, const ChunkGroups& groups) {
   DotProducts<Dot, MR>(block, groups);
+  const float* offsets = nullptr;
+  if constexpr (Dot::kTokensPerStep == 2) {
+    if (block.task.key_offset.bias != nullptr) {
+      OffsetProducts<Dot, MR>(block);
+      offsets = block.scratch.offsets;
+    }
+  }
   RowFactor factors[MR];
   for (int m = 0; m < MR; ++m) {
     factors[m] = RowWeights<Dot>(block.task, block.range, block.row + m,
-                                 block.scratch.dots + m * 256,
+                                 {block.scratch.dots + m * 256, offsets ? offsets + m * 256 : nullptr},
                                  block.scratch.weights + m * 256 * Dot::kOperandBytes,
                                  block.scratch.tile, block.partial);
   }
@@ -284,6 +331,22 @@ inline void StartTile(const AttentionTask& task, int dims, TileState& tile) {
       sum = sum + Dot::Round(x);
     }
     tile.q_sum[row] = ReduceAdd(sum);
+    if (task.key_offset.bias != nullptr) {
+      StartOffsetRow(task, row, tile.uw + row * task.key_offset.dims());
+    }
+  }
+}
+
+// The rows' operands for what the keys of a chunk lack.
+template <class Dot>
+inline void TurnOffsets(const AttentionTask& task, int64_t chunk, TileState& tile) {
+  if (task.key_offset.bias == nullptr) return;
+  const int dims = task.key_offset.dims();
+  for (int row = 0; row < task.row_count; ++row) {
+    std::byte* to = tile.turned + static_cast<size_t>(row * dims) * Dot::kOperandBytes;
+    TurnOffsetRow<typename Dot::V>(task, chunk, tile.uw + row * dims, [&](int dim, auto x) {
+      Dot::StoreOperand(x, to + static_cast<size_t>(dim) * Dot::kOperandBytes);
+    });
   }
 }
 
@@ -398,6 +461,7 @@ void AttendChunk(const AttentionTask& task, int64_t chunk, float* partial, TileS
                                               AttendRows<Dot, 5>, AttendRows<Dot, 6>};
   const RowRange all = VisibleGroups(task, chunk, 0, task.row_count);
   const ChunkGroups groups = FindGroups<Dot>(task, all, scratch.tile);
+  if constexpr (Dot::kTokensPerStep == 2) TurnOffsets<Dot>(task, chunk, scratch.tile);
   const int blocks = (task.row_count + kTileRows - 1) / kTileRows;
   for (int row = 0, i = 0; i < blocks; ++i) {  // blocks of about equal height: 7 rows are 3 and 4
     const int count = task.row_count * (i + 1) / blocks - row;

@@ -62,6 +62,7 @@ struct RowSoftmax {
   int first = 0, last = 0;             // the row's visible tokens within the chunk, inclusive
   const ChunkScales* scales = nullptr;  // null: the type has none
   float q_sum = 0;                      // sum of the rounded q, for the zeros of K
+  const float* offsets = nullptr;       // [256] q . (what the keys lack), or null
 };
 
 // The result of RowSoftmax: the chunk's state, and sum of weight * zero, to be taken from o.
@@ -76,6 +77,7 @@ inline V ScoreGroup(const RowSoftmax& row, V dots, int group, V lane) {
   if (row.scales != nullptr) {
     const V zero = V::Load(row.scales->k_zero + group * 16);
     dots = Fma(V::Zero() - zero, V::Set1(row.q_sum), dots) * V::Load(row.scales->k_scale + group * 16);
+    if (row.offsets != nullptr) dots = dots + V::Load(row.offsets + group * 16);
   }
   V t = dots * V::Set1(row.score_scale);
   if (row.softcap_log2 > 0) t = V::Set1(row.softcap_log2) * Tanh(t);
