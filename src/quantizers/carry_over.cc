@@ -42,6 +42,9 @@ Result<Json> MakeQuantizedConfig(const Checkpoint& checkpoint, const Json& quant
     config["dtype"] = config["torch_dtype"];
   }
   config["quantization_config"] = quantization_config;
+  if (!quantization_config.is_null()) return config;
+  config.erase("quantization_config");
+  config.erase("compression_config");  // the old name, which readers take too
   return config;
 }
 

@@ -11,8 +11,8 @@
 
 namespace octavo {
 
-// The source's config with quantization_config, and with both spellings of the model's type
-// (torch_dtype, dtype), so that transformers 4 and 5 and vLLM read it.
+// The source's config with quantization_config (null: without one), and with both spellings of the
+// model's type (torch_dtype, dtype), so that transformers 4 and 5 and vLLM read it.
 Result<Json> MakeQuantizedConfig(const Checkpoint& checkpoint, const Json& quantization_config);
 
 // Whether a file of a model folder belongs to every derived checkpoint: tokenizer, chat template,

@@ -14,7 +14,8 @@
 namespace octavo {
 namespace {
 
-constexpr std::string_view kTargets = "gptq, awq, compressed-tensors, gguf-q8_0, gguf-q4_0";
+constexpr std::string_view kTargets =
+    "gptq, awq, compressed-tensors, omniserve, qoq, gguf-q8_0, gguf-q4_0";
 
 bool IsGgufTarget(const std::string& to) { return to == "gguf-q8_0" || to == "gguf-q4_0"; }
 
@@ -51,6 +52,7 @@ Status RefuseForm(const WeightSource& source, const std::string& module, const s
 Status CheckSource(const ConvertJob& job, const ConvertItem& item) {
   const std::string& to = job.options->to;
   const WeightSource& source = *item.source;
+  if (to == "omniserve" || to == "qoq") return Status::Ok();  // whose writers know what they store
   if (!IsIntRows(source.spec())) return RefuseForm(source, item.name, to);
   const ActivationFormat activation = source.info().activation;
   if (activation != ActivationFormat::kBf16) {
@@ -89,7 +91,7 @@ Status TakeStock(ConvertJob& job) {
 }
 
 Status CheckOptions(const ConvertOptions& options) {
-  for (const std::string_view target : {"gptq", "awq", "compressed-tensors"}) {
+  for (const std::string_view target : {"gptq", "awq", "compressed-tensors", "omniserve", "qoq"}) {
     if (options.to == target) return Status::Ok();
   }
   if (IsGgufTarget(options.to)) return Status::Ok();

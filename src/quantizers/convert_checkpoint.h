@@ -30,13 +30,15 @@ struct ConvertResult {
 
 using ConvertProgress = std::function<void(uint64_t done, uint64_t total)>;
 
-// "gptq, awq, compressed-tensors, gguf-q8_0, gguf-q4_0".
+// "gptq, awq, compressed-tensors, omniserve, qoq, gguf-q8_0, gguf-q4_0".
 std::string ConvertTargets();
 
 // Nothing is quantized twice: codes, zero points and scales of a quantized source arrive unchanged or the
 // conversion is refused. gptq is written as v1 where every weight is symmetric (all readers know it),
-// else as v2. The gguf forms round the matrices of a 16-bit source as ggml does. A folder gets the
-// source's tokenizer and template files, a GGUF file has them in its metadata.
+// else as v2. omniserve takes QOQ_G128, QOQ and W8A8, whose activations are int8, and qoq brings them
+// back; the other folders take 16-bit activations only. The gguf forms round the matrices of a 16-bit
+// source as ggml does. A folder gets the source's tokenizer and template files, a GGUF file has them in
+// its metadata.
 //
 // Memory: one packed matrix. The output appears whole or not at all.
 // Errors: InvalidArgument for options that make no sense; FailedPrecondition naming the module and the

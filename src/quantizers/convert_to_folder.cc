@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Integer matrices as GPTQ, AWQ or compressed-tensors, in a Hugging Face folder.
+// Quantized matrices in a Hugging Face folder; those of GPTQ, AWQ and compressed-tensors are written here.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -12,6 +12,7 @@
 #include "io/shard_index.h"
 #include "quantizers/carry_over.h"
 #include "quantizers/convert_job.h"
+#include "quantizers/module_writer.h"
 #include "quantizers/output_folder.h"
 #include "schemes/compressed_form.h"
 #include "schemes/quantization_config.h"
@@ -57,23 +58,9 @@ Result<CommonForm> FindCommonForm(const ConvertJob& job) {
   return form;
 }
 
-// Writes the tensors of one quantized module.
-class ModuleWriter {
- public:
-  ModuleWriter(const ConvertJob& job, const CommonForm& form) : job_(job), form_(form) {}
-  virtual ~ModuleWriter() = default;
-  virtual Result<std::vector<TensorSpec>> Tensors(const ConvertItem& item) const = 0;
-  virtual Status Write(const ConvertItem& item, SafetensorsWriter& writer) const = 0;
-  virtual Result<Json> Config(const std::vector<std::string>& dense) const = 0;
-
- protected:
-  const ConvertJob& job_;
-  CommonForm form_;
-};
-
 class TransposedWriter final : public ModuleWriter {
  public:
-  TransposedWriter(const ConvertJob& job, const CommonForm& form) : ModuleWriter(job, form) {
+  TransposedWriter(const ConvertJob& job, const CommonForm& form) : ModuleWriter(job), form_(form) {
     kind_ = job.options->to == "awq" ? TransposedTarget::Form::kAwq
             : form.symmetric        ? TransposedTarget::Form::kGptq
                                     : TransposedTarget::Form::kGptqV2;
@@ -141,12 +128,13 @@ class TransposedWriter final : public ModuleWriter {
             .group_size = spec.groups() == 1 ? spec.k : spec.group_size};
   }
 
+  const CommonForm form_;
   TransposedTarget::Form kind_;
 };
 
 class CompressedWriter final : public ModuleWriter {
  public:
-  using ModuleWriter::ModuleWriter;
+  CompressedWriter(const ConvertJob& job, const CommonForm& form) : ModuleWriter(job), form_(form) {}
 
   Result<std::vector<TensorSpec>> Tensors(const ConvertItem& item) const override {
     return CompressedTensors(Target(item));
@@ -209,6 +197,8 @@ class CompressedWriter final : public ModuleWriter {
     }
     return quantized;
   }
+
+  const CommonForm form_;
 };
 
 Status CopyTensor(const ConvertJob& job, const StoredTensor& tensor, SafetensorsWriter& writer) {
@@ -278,16 +268,20 @@ Status WriteFolder(const ConvertJob& job, const ModuleWriter& modules, const Out
   return WriteFileAtomically(folder.FilePath("config.json"), DumpJson(config, 2) + "\n");
 }
 
+Result<std::unique_ptr<ModuleWriter>> MakeWriter(const ConvertJob& job) {
+  if (job.options->to == "omniserve") return MakeOmniserveWriter(job);
+  if (job.options->to == "qoq") return MakeQoqWriter(job);
+  OCTAVO_ASSIGN_OR_RETURN(const CommonForm form, FindCommonForm(job));
+  if (job.options->to == "compressed-tensors") {
+    return std::unique_ptr<ModuleWriter>(std::make_unique<CompressedWriter>(job, form));
+  }
+  return std::unique_ptr<ModuleWriter>(std::make_unique<TransposedWriter>(job, form));
+}
+
 }  // namespace
 
 Status ConvertToFolder(const ConvertJob& job, ConvertResult& result) {
-  OCTAVO_ASSIGN_OR_RETURN(const CommonForm form, FindCommonForm(job));
-  std::unique_ptr<ModuleWriter> modules;
-  if (job.options->to == "compressed-tensors") {
-    modules = std::make_unique<CompressedWriter>(job, form);
-  } else {
-    modules = std::make_unique<TransposedWriter>(job, form);
-  }
+  OCTAVO_ASSIGN_OR_RETURN(const std::unique_ptr<ModuleWriter> modules, MakeWriter(job));
   for (const ConvertItem& item : job.items) {  // refusals come before the first byte
     if (item.source != nullptr) OCTAVO_RETURN_IF_ERROR(modules->Tensors(item).status());
   }

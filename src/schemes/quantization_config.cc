@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "schemes/module_folder.h"
+#include "schemes/omniserve_form.h"
 
 namespace octavo {
 namespace {
@@ -112,6 +113,10 @@ Result<QuantizationConfig> QuantizationConfig::FromCheckpoint(const Checkpoint& 
     if (!parsed.ok()) return std::move(parsed).status().WithContext(path);
     return parsed;
   }
+  if (!HasOmniserveTensors(checkpoint)) return result;
+  result->method_ = "omniserve";
+  OCTAVO_RETURN_IF_ERROR(
+      result->AddGroup({"Linear"}, FindScheme("W8A8")->args, FindScheme("OMNISERVE")));
   return result;
 }
 

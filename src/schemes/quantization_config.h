@@ -35,7 +35,8 @@ class QuantizationConfig {
   static Result<QuantizationConfig> FromModelConfig(const Json& config);
 
   // From a checkpoint; a GGUF file resolves every module to kScheme_gguf. Old GPTQ and AWQ folders say
-  // in quantize_config.json or quant_config.json what config.json lacks.
+  // in quantize_config.json or quant_config.json what config.json lacks; omniserve's form is told by the
+  // names of its tensors ("omniserve").
   static Result<QuantizationConfig> FromCheckpoint(const Checkpoint& checkpoint);
 
   // The quant_method, or empty.
@@ -43,7 +44,8 @@ class QuantizationConfig {
   bool quantized() const { return !groups_.empty(); }
   // Whether the method leaves it to the tensors which modules are dense: those with a plain weight.
   bool dense_by_tensors() const {
-    return method_ == "fp8" || method_ == "gptq" || method_ == "awq" || method_ == "bitsandbytes";
+    return method_ == "fp8" || method_ == "gptq" || method_ == "awq" || method_ == "bitsandbytes" ||
+           method_ == "omniserve";
   }
 
   // How a module is stored. `module_class` is "Linear" or "Embedding". As in compressed-tensors a

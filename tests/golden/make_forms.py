@@ -8,7 +8,8 @@ The layout of a folder is that of make_schemes.py. Needs torch, auto-round, bits
 compressed-tensors (tests/interop/requirements.txt). checkpoint_forms_interop.py uses MAKERS too: it maps
 a form's name to (library that checks it, function of (weight, seed) -> (tensors by local name,
 quantization_config, dequantized weight)). Values come from the library's own dequantization; act-order
-GPTQ reorders its integers, and AutoFP8, which no installable library reads, uses the formula.
+GPTQ reorders its integers, and AutoFP8 and omniserve's form, which no installable library reads, use the
+formula. No quantization_config (None): the form is told by its tensors.
 """
 import json
 import pathlib
@@ -187,6 +188,54 @@ def autofp8(scheme):
     return make
 
 
+def omniserve_tiles(codes):
+    """uint4 codes [n, k] in tiles of 32 x 32: rows split (2, 2, 8), columns (2, 4, 4), two rows in a byte."""
+    n, k = codes.shape
+    split = codes.to(torch.int32).reshape(n // 32, 2, 2, 8, k // 32, 2, 4, 4)
+    # axes: row tile, a, b, c, column tile, d, e, f -> row tile, column tile, c, e, d, b, f, a
+    order = split.permute(0, 4, 3, 6, 5, 2, 7, 1)
+    return (order[..., 0] | order[..., 1] << 4).reshape(n, k // 2).to(torch.uint8).view(torch.int8)
+
+
+def omniserve_columns(values):
+    """[n, groups] of the second level as stored, [groups, n]: columns 0, 8, 16, 24, 1, 9, ... of every 32."""
+    n, groups = values.shape
+    stored = values.t().reshape(groups, n // 32, 4, 8).transpose(-2, -1).reshape(groups, n)
+    return (stored % 256).to(torch.uint8).view(torch.int8)
+
+
+def omniserve_groups(scaled_zeros=False):
+    """QoQ's two levels: int8 per channel within 119, uint4 per group. Zeros in steps, or in int8 units."""
+    def make(weight, _):
+        weight = weight.float()
+        group = 128 if weight.shape[1] % 128 == 0 else 32
+        scale = (weight.abs().amax(1, keepdim=True) / 119).half()
+        blocks = grouped(weight / scale.float(), group)
+        low, high = blocks.amin(-1).clamp(max=0), blocks.amax(-1).clamp(min=0)
+        step = torch.round((high - low) / 15).clamp(min=1)
+        zero = torch.round(-low) if scaled_zeros else torch.round(-low / step).clamp(0, 15) * step
+        codes = torch.round((blocks + zero[..., None]) / step[..., None]).clamp(0, 15)
+        level1 = (codes * step[..., None] - zero[..., None]).clamp(-128, 127).flatten(1)
+        tensors = {"qweight": omniserve_tiles(codes.flatten(1)), "s1_scales": scale[:, 0],
+                   "s2_scales": omniserve_columns(step.int()), "s2_zeros": omniserve_columns(-zero.int())}
+        return tensors, None, (level1 * scale.float()).half()
+    return make
+
+
+def omniserve_channels(weight, _):
+    scale, zero = int_params(weight, 4, -1, sym=False)
+    codes = torch.round(weight.float() / scale.float() + zero).clamp(0, 15)
+    tensors = {"qweight": omniserve_tiles(codes), "s1_scales": scale[:, 0], "s1_szeros": (zero.half() * scale)[:, 0]}
+    return tensors, None, ((codes - zero) * scale.float()).half()
+
+
+def omniserve_int8(weight, _):
+    scale = (weight.float().abs().amax(1, keepdim=True) / 127).half()
+    codes = torch.round(weight.float() / scale.float()).clamp(-127, 127)
+    tensors = {"weight": codes.to(torch.int8), "dequant_scale": scale[:, 0]}
+    return tensors, None, (codes * scale.float()).half()
+
+
 AR, BNB, CT, FORMULA = "auto-round", "bitsandbytes", "compressed-tensors", "formula"
 MAKERS = {
     "gptq_4bit_sym": (AR, gptq(4, 32, True, 1)),
@@ -212,6 +261,10 @@ MAKERS = {
     "mxfp4": (CT, fp4("mxfp4-pack-quantized")),
     "autofp8_static": (FORMULA, autofp8("static")),
     "autofp8_dynamic": (FORMULA, autofp8("dynamic")),
+    "omniserve_groups": (FORMULA, omniserve_groups()),
+    "omniserve_groups_scaled_zeros": (FORMULA, omniserve_groups(scaled_zeros=True)),
+    "omniserve_channels": (FORMULA, omniserve_channels),
+    "omniserve_int8": (FORMULA, omniserve_int8),
 }
 
 

@@ -117,8 +117,12 @@ def foreign(run):
                   metadata={"format": "pt"})
         (folder / "config.json").write_text(json.dumps({**run.config, "quantization_config": config}))
         run.companions(folder)
-        eight_bit = form in ("bnb_int8", "autofp8_static")  # the others meet 16-bit activations
-        run.check(form, folder, want, library, "`quantize`" if form == "bnb_int8" else "", 2e-1 if eight_bit else 2e-3)
+        # The others meet 16-bit activations.
+        eight_bit = form in ("bnb_int8", "autofp8_static") or form.startswith("omniserve")
+        writes = "`quantize`" if form == "bnb_int8" else ""
+        if form.startswith("omniserve") and "scaled" not in form:
+            writes = "`convert --to omniserve`"
+        run.check(form, folder, want, library, writes, 2e-1 if eight_bit else 2e-3)
 
 
 def quantized(run):
@@ -295,9 +299,10 @@ Written by `tests/interop/checkpoint_forms.py --table` from a run on a machine w
 made or read by the library named, its dequantized weights are equal to Octavo's bit for bit, and the
 model runs with the kernel named (one in brackets `expanded to bf16` or run as its table's floats is not run at its own bits). A form not listed is refused by name.
 
-`octavo convert MODEL --to gptq|awq|compressed-tensors|gguf-q8_0|gguf-q4_0 -o OUT` moves codes, zero points
-and scales between forms unchanged, or says why it cannot; the gguf forms also take a 16-bit folder and
-round it as ggml does. `octavo dequantize MODEL -o FILE` writes the values compared here.
+`octavo convert MODEL --to gptq|awq|compressed-tensors|omniserve|qoq|gguf-q8_0|gguf-q4_0 -o OUT` moves codes,
+zero points and scales between forms unchanged, or says why it cannot; the gguf forms also take a 16-bit
+folder and round it as ggml does. omniserve's form has no quantization_config: a folder has it when tensors
+are named `s1_scales` or `dequant_scale` ([formats.md](formats.md#omniserve)). `octavo dequantize MODEL -o FILE` writes the values compared here.
 
 | form | scheme in `inspect` | reads | writes | kernel | checked against |
 |---|---|---|---|---|---|

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// How one target form of `octavo convert` stores the quantized modules of a folder.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/json.h"
+#include "io/safetensors_writer.h"
+#include "octavo/status.h"
+#include "quantizers/convert_job.h"
+
+namespace octavo {
+
+class ModuleWriter {
+ public:
+  // The job must outlive the writer.
+  explicit ModuleWriter(const ConvertJob& job) : job_(job) {}
+  virtual ~ModuleWriter() = default;
+  ModuleWriter(const ModuleWriter&) = delete;
+  ModuleWriter& operator=(const ModuleWriter&) = delete;
+
+  // The stored tensors of a module. Errors: FailedPrecondition, naming it, when the form cannot hold it.
+  virtual Result<std::vector<TensorSpec>> Tensors(const ConvertItem& item) const = 0;
+  virtual Status Write(const ConvertItem& item, SafetensorsWriter& writer) const = 0;
+  // "quantization_config", null for a form that has none. `dense`: modules that stay as they are.
+  virtual Result<Json> Config(const std::vector<std::string>& dense) const = 0;
+
+ protected:
+  const ConvertJob& job_;
+};
+
+// For --to omniserve: QOQ_G128, QOQ and W8A8 modules. Errors: FailedPrecondition for norms whose gains are
+// not 1, because omniserve does not read them, and for a tied output projection.
+Result<std::unique_ptr<ModuleWriter>> MakeOmniserveWriter(const ConvertJob& job);
+
+// For --to qoq: the modules of an omniserve folder as QOQ_G128, QOQ or W8A8. Errors: FailedPrecondition
+// for modules of different kinds.
+Result<std::unique_ptr<ModuleWriter>> MakeQoqWriter(const ConvertJob& job);
+
+}  // namespace octavo
