@@ -252,7 +252,7 @@ TEST(OmniserveFormTest, TheEncoderRefusesWhatTheFormCannotSay) {
   const auto shape_error = [](const OmniserveTarget& target) { return OmniserveTensors(target).status().message(); };
   EXPECT_THAT(shape_error({Form::kGroups, "a", 48, kK, 128}), HasSubstr("a: shape [48, 256] is no multiple of 32"));
   EXPECT_THAT(shape_error({Form::kChannels, "a", kN, 88, 0}), HasSubstr("[96, 88]"));
-  EXPECT_THAT(shape_error({Form::kGroups, "a", kN, kK, 64}), HasSubstr("groups of 64; omniserve's kernels know groups of 128"));
+  EXPECT_THAT(shape_error({Form::kGroups, "a", kN, kK, 64}), HasSubstr("groups of 64; omniserve's kernels know"));
   EXPECT_THAT(shape_error({Form::kGroups, "a", kN, 192, 128}), HasSubstr("192 columns"));
   EXPECT_EQ(shape_error({Form::kInt8, "a", 5, 7, 0}), "");
   const auto error = [](Form form, const auto& change) {
