@@ -113,15 +113,16 @@ class QoqFoldTest : public QuantizeFixture {
     MakeGroups(*plan);
     const auto layers = FindLayerModules(*arch, config, *checkpoint, *plan);
     EXPECT_TRUE(layers.ok()) << layers.status().ToString();
-    LayerRunner runner({.checkpoint = checkpoint,
-                        .arch = arch,
-                        .samples = samples_->samples,
-                        .isa = *ActiveIsa()},
-                       pool_);
+    LayerRunner runner = LayerRunner::Create({.checkpoint = checkpoint,
+                                              .arch = arch,
+                                              .samples = samples_->samples,
+                                              .isa = *ActiveIsa()},
+                                             pool_)
+                             .value();
     MatrixProduct product(*ActiveIsa(), pool_);
     LayerQuantizerOptions layer_options;
-    layer_options.config = &config;
-    layer_options.qoq = options.qoq;
+    layer_options.observer.config = &config;
+    layer_options.observer.qoq = options.qoq;
     LayerQuantizer quantizer(layer_options, *checkpoint, runner, product, [](double) {});
     const auto boundary = [&](int which) {
       const std::string path = checkpoint->path() + "/boundary_" + std::to_string(which);
