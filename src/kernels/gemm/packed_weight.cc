@@ -8,6 +8,7 @@
 #include <mutex>
 #include <utility>
 
+#include "base/check.h"
 #include "kernels/activation_outliers.h"
 
 namespace octavo {
@@ -179,6 +180,8 @@ void PackedWeight::Multiply(const ActivationView& x, const GemmOutput& y, Thread
   if (x.rows == 0) return;
   int64_t panels = 0;
   for (const PartInfo& part : parts_) panels += part.activation == x.spec ? part.panels : 0;
+  // Silence would leave `y` as it was: whoever encodes activations takes their spec from activations().
+  OCTAVO_CHECK(panels > 0 && "no part wants these activations");
   const int64_t lines = Lines(&x.spec);
   const int threads = pool.num_threads();
   // Too few panels to share out evenly, but enough rows: split rows.

@@ -48,7 +48,8 @@ class PackedWeight {
                                    ThreadPool& pool);
 
   // y[:, n of the part] = x * part^T for every part whose activation() equals x.spec; columns of other
-  // parts are left alone. `y` is laid out for all parts: [rows, n()].
+  // parts are left alone. `y` is laid out for all parts: [rows, n()]. Activations that no part wants are a
+  // bug of the caller, and end the program.
   void Multiply(const ActivationView& x, const GemmOutput& y, ThreadPool& pool) const;
 
   // The distinct activations the parts want, in order of first use.

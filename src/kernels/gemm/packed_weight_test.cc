@@ -73,6 +73,18 @@ TEST(PackedWeightTest, PartsWithOtherActivationsAreLeftAlone) {
   EXPECT_NE(packed->KernelNames().find('+'), std::string::npos);
 }
 
+TEST(PackedWeightDeathTest, ActivationsThatNoPartWantsAreNotPassedOverInSilence) {
+  ThreadPool pool(1);
+  const auto packed = PackedWeight::Pack({Part(Int4(50, 128), ActivationFormat::kInt8, 2)}, DetectedIsa(), pool);
+  ASSERT_TRUE(packed.ok()) << packed.status().ToString();
+  ActivationSpec other = packed->activations()[0];
+  other.sum_group = 32;
+  const ActivationBuffer x = RandomActivations(other, 4, 128, 3);
+  EXPECT_DEATH(Multiply(*packed, x, pool), "no part wants");
+  const ActivationBuffer none = RandomActivations(other, 0, 128, 3);
+  EXPECT_TRUE(Multiply(*packed, none, pool).empty());
+}
+
 TEST(PackedWeightTest, ReportsTheSourcesError) {
   ThreadPool pool(2);
   WeightPart part = Part(Bf16(300, 64), ActivationFormat::kBf16, 1);
