@@ -33,6 +33,9 @@ struct EngineOptions {
   std::string kv_cache_dtype = "auto";
   // "" (as in the checkpoint), "bf16", "int8", "int4".
   std::string lm_head_dtype;
+  // What the blocks of a GGUF file are multiplied with: "int8" (a scale per token and 32 columns, as ggml
+  // does) or "16bit".
+  std::string gguf_activations = "int8";
 
   // Longest prompt + output in tokens; 0: the model's own maximum, lowered to what the KV pool
   // holds. Fixes the rope variant.

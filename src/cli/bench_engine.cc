@@ -24,6 +24,7 @@ void AddBenchEngineOptions(CLI::App& app, BenchEngineOptions& options) {
   add("--quantization", e.quantization, "Quantize while loading: fp8, int8, ...");
   add("--kv-cache-dtype", e.kv_cache_dtype, "auto, bfloat16, fp8, fp8_e5m2, int8, int4, float32");
   add("--lm-head-dtype", e.lm_head_dtype, "bf16, int8 or int4; empty: as in the checkpoint");
+  add("--gguf-activations", e.gguf_activations, "What a GGUF file's blocks meet: int8 or 16bit");
   add("--max-num-seqs", e.max_num_seqs, "Sequences that run at once");
   add("--max-num-batched-tokens", e.max_num_batched_tokens, "Tokens computed per step, at most");
   add("--max-model-len", e.max_model_len, "Longest prompt and output; 0: the model's own");

@@ -227,6 +227,7 @@ Status RunBench(const BenchOptions& options) {
   load.dtype = options.model.dtype == "float32" ? ComputeDType::kFloat32 : ComputeDType::kBfloat16;
   load.quantization = options.model.quantization;
   load.lm_head_dtype = options.model.lm_head_dtype;
+  load.gguf_activations = options.model.gguf_activations;
   const auto start = Clock::now();
   OCTAVO_ASSIGN_OR_RETURN(const std::shared_ptr<const Model> model,
                           LoadModel(path, load, isa, pool));

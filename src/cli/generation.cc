@@ -58,6 +58,7 @@ Result<std::unique_ptr<LlmEngine>> CreateEngine(const GenerationOptions& options
   engine.dtype = options.model.dtype;
   engine.quantization = options.model.quantization;
   engine.lm_head_dtype = options.model.lm_head_dtype;
+  engine.gguf_activations = options.model.gguf_activations;
   engine.num_threads = options.model.threads;
   engine.kv_cache_dtype = options.model.kv_cache_dtype;
   if (options.model.kv_cache_dtype == "auto" && options.model.dtype == "float32") {

@@ -37,6 +37,10 @@ void AddModelOptions(CLI::App& app, ModelOptions& options) {
   app.add_option("--lm-head-dtype", options.lm_head_dtype,
                  "Type of the output projection (default: as in the checkpoint)")
       ->check(CLI::IsMember({"bf16", "int8", "int4"}));
+  app.add_option("--gguf-activations", options.gguf_activations,
+                 "What a GGUF file's blocks are multiplied with: int8 with a scale per 32 columns, or 16bit")
+      ->check(CLI::IsMember({"int8", "16bit"}))
+      ->capture_default_str();
   AddKvDTypeOption(app, options.kv_cache_dtype);
   app.add_option("-t,--threads", options.threads, "Compute threads (default: one per CPU)")
       ->check(CLI::Range(1, 4096));
@@ -51,6 +55,7 @@ Result<ScoringModel> LoadForScoring(const ModelOptions& options, int64_t max_tok
   load.dtype = f32 ? ComputeDType::kFloat32 : ComputeDType::kBfloat16;
   load.quantization = options.quantization;
   load.lm_head_dtype = options.lm_head_dtype;
+  load.gguf_activations = options.gguf_activations;
   load.max_model_len = max_tokens;
   load.progress = [&bar](uint64_t done, uint64_t total) { bar.Update(done, total); };
 

@@ -18,6 +18,7 @@ struct ModelOptions {
   std::string dtype = "bfloat16";
   std::string quantization;
   std::string lm_head_dtype;
+  std::string gguf_activations = "int8";
   std::string kv_cache_dtype = "auto";
   int threads = 0;
 };
@@ -26,7 +27,7 @@ struct ModelOptions {
 void AddKvDTypeOption(CLI::App& app, std::string& kv_cache_dtype);
 KvDType ChooseKvDType(const std::string& kv_cache_dtype, const std::string& dtype);
 
-// Adds MODEL, --dtype, --quantization, --lm-head-dtype, --kv-cache-dtype and
+// Adds MODEL, --dtype, --quantization, --lm-head-dtype, --gguf-activations, --kv-cache-dtype and
 // --threads.
 void AddModelOptions(CLI::App& app, ModelOptions& options);
 

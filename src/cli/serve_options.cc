@@ -61,6 +61,8 @@ void AddModelFlags(CLI::App& app, EngineOptions& engine) {
   flags.Add("--kv-cache-dtype", engine.kv_cache_dtype,
             "auto, bfloat16, float32, fp8, fp8_e5m2, int8, int4");
   flags.Add("--lm-head-dtype", engine.lm_head_dtype, "bf16, int8, int4; default: as stored");
+  flags.Add("--gguf-activations", engine.gguf_activations,
+            "What a GGUF file's blocks are multiplied with: int8 (a scale per 32 columns) or 16bit");
   flags.Add("--max-model-len", engine.max_model_len,
             "Longest prompt + output in tokens; 0: what the model and the memory allow");
   flags.Add("--seed", engine.seed, "For requests that bring none");

@@ -100,22 +100,6 @@ Status SizePool(const std::vector<KvGroup>& groups, int64_t model_limit, EngineO
   return Status::Ok();
 }
 
-std::string_view NameOfFormat(ActivationFormat format) {
-  switch (format) {
-    case ActivationFormat::kF32:
-      return "f32";
-    case ActivationFormat::kBf16:
-      return "bf16";
-    case ActivationFormat::kInt8:
-      return "int8";
-    case ActivationFormat::kFp8:
-      return "fp8";
-    case ActivationFormat::kFp8Group128:
-      return "fp8 group 128";
-  }
-  return "?";
-}
-
 std::vector<LayerPrecision> PrecisionOf(const Model& model) {
   std::vector<LayerPrecision> rows;
   for (const Linear* linear : model.linears()) {
@@ -123,8 +107,8 @@ std::vector<LayerPrecision> PrecisionOf(const Model& model) {
       LayerPrecision row;
       row.module = part.module;
       row.scheme = part.scheme;
-      row.activation = NameOfFormat(part.activation);
-      row.accumulator = row.activation == "int8" ? "int32" : "f32";
+      row.activation = NameOf(part.activation);
+      row.accumulator = IsInt8(part.activation) ? "int32" : "f32";
       row.kernel = part.kernel;
       row.n = part.n;
       row.k = part.k;
@@ -203,6 +187,7 @@ Result<LoadedEngine> LoadEngine(const EngineOptions& options,
   load.dtype = o.dtype == "float32" ? ComputeDType::kFloat32 : ComputeDType::kBfloat16;
   load.quantization = o.quantization;
   load.lm_head_dtype = o.lm_head_dtype;
+  load.gguf_activations = o.gguf_activations;
   load.max_model_len = o.max_model_len;
   if (progress) {
     load.progress = [&progress](uint64_t done, uint64_t total) {

@@ -128,6 +128,7 @@ Status EngineOptions::Validate() const {
       OneOf("kv_cache_dtype", kv_cache_dtype,
             {"auto", "bfloat16", "float32", "fp8", "fp8_e4m3", "fp8_e5m2", "int8", "int4"}));
   OCTAVO_RETURN_IF_ERROR(OneOf("lm_head_dtype", lm_head_dtype, {"", "bf16", "int8", "int4"}));
+  OCTAVO_RETURN_IF_ERROR(OneOf("gguf_activations", gguf_activations, {"int8", "16bit"}));
   OCTAVO_RETURN_IF_ERROR(AtLeast("max_model_len", max_model_len, 0));
   OCTAVO_RETURN_IF_ERROR(InRange("max_num_seqs", max_num_seqs, 1, 4096));
   OCTAVO_RETURN_IF_ERROR(InRange("max_num_batched_tokens", max_num_batched_tokens, 1, 1 << 17));

@@ -19,9 +19,10 @@ std::string_view NameOf(ActivationFormat format) {
     case ActivationFormat::kBf16: return "bf16";
     case ActivationFormat::kInt8: return "int8";
     case ActivationFormat::kFp8: return "fp8";
-    case ActivationFormat::kFp8Group128: break;
+    case ActivationFormat::kFp8Group128: return "fp8 group 128";
+    case ActivationFormat::kInt8Group32: break;
   }
-  return "fp8 group 128";
+  return "int8 group 32";
 }
 
 namespace {
@@ -59,6 +60,7 @@ void Encode(ActivationFormat format, const ActivationRow& row) {
     case ActivationFormat::kInt8: return encoders.int8(row);
     case ActivationFormat::kFp8: return encoders.fp8(row);
     case ActivationFormat::kFp8Group128: return encoders.fp8_group128(row);
+    case ActivationFormat::kInt8Group32: return encoders.int8_group32(row);
   }
 }
 
@@ -99,6 +101,11 @@ Status ActivationBuffer::Reserve(const ActivationSpec& spec, int64_t max_rows, i
     return InvalidArgument(fmt::format("activation buffer: [{}, {}] with sums over {} columns",
                                        max_rows, cols, spec.sum_group));
   }
+  const bool int8_groups = spec.format == ActivationFormat::kInt8Group32;
+  if (int8_groups && spec.sum_group != 0 && spec.sum_group != 16 && spec.sum_group != 32) {
+    return InvalidArgument(fmt::format("activation buffer: sums over {} columns of {} rows, want 16 or 32",
+                                       spec.sum_group, NameOf(spec.format)));
+  }
   const bool splits = spec.outlier_threshold > 0;
   const bool can_split = spec.format == ActivationFormat::kInt8 || spec.format == ActivationFormat::kF32;
   if (splits && (!can_split || cols > kMaxOutlierCols)) {
@@ -112,6 +119,8 @@ Status ActivationBuffer::Reserve(const ActivationSpec& spec, int64_t max_rows, i
   const int64_t row_bytes = RowBytes(cols, ElementBytes(spec.format));
   v.row_stride = row_bytes / ElementBytes(spec.format);
   const bool is_int8 = spec.format == ActivationFormat::kInt8;
+  const bool int_sums = spec.sum_group > 0 && IsInt8(spec.format);
+  const bool float_sums = spec.sum_group > 0 && !is_int8;
   const bool scaled = spec.format != ActivationFormat::kF32 && spec.format != ActivationFormat::kBf16;
 
   const int64_t scale_bytes = scaled ? RoundUp(max_rows * v.scales_per_row() * 4, 64) : 0;
@@ -121,8 +130,8 @@ Status ActivationBuffer::Reserve(const ActivationSpec& spec, int64_t max_rows, i
   // Lists for the worst case: memory that no outlier touches never becomes resident.
   const int64_t count_bytes = splits ? RoundUp(max_rows * 4, 64) : 0;
   const int64_t outlier_bytes = splits ? max_rows * cols * static_cast<int64_t>(sizeof(OutlierValue)) : 0;
-  const int64_t total = data_bytes + scale_bytes + row_sum_bytes + group_sum_bytes + count_bytes +
-                        outlier_bytes + 64;
+  const int64_t total = data_bytes + scale_bytes + row_sum_bytes + group_sum_bytes * (int_sums + float_sums) +
+                        count_bytes + outlier_bytes + 64;
   const bool same = memory_.size() > 0 && spec.SameLayout(view_.spec) && cols == view_.cols &&
                     max_rows <= max_rows_;
   if (same) {
@@ -141,9 +150,14 @@ Status ActivationBuffer::Reserve(const ActivationSpec& spec, int64_t max_rows, i
   p += scale_bytes;
   if (is_int8) v.row_sums = reinterpret_cast<int32_t*>(p);
   p += row_sum_bytes;
-  if (spec.sum_group > 0 && is_int8) v.group_sums = reinterpret_cast<int32_t*>(p);
-  if (spec.sum_group > 0 && !is_int8) v.group_sums_f32 = reinterpret_cast<float*>(p);
-  p += group_sum_bytes;
+  if (int_sums) {
+    v.group_sums = reinterpret_cast<int32_t*>(p);
+    p += group_sum_bytes;
+  }
+  if (float_sums) {
+    v.group_sums_f32 = reinterpret_cast<float*>(p);
+    p += group_sum_bytes;
+  }
   if (splits) {
     v.outlier_counts = reinterpret_cast<int32_t*>(p);
     v.outliers = reinterpret_cast<OutlierValue*>(p + count_bytes);

@@ -7,6 +7,7 @@
 //
 // Quantizers (all maths in f32, rounding to nearest even; amax = max |x| over the row or group):
 //   kInt8  a = max(amax, 2^-100); scale = a / 127; q = rne(x * (127 / a))
+//   kInt8Group32  the same per 32 columns (the last group may be short): what ggml does before it multiplies
 //   kFp8   scale = max(amax / 448, 1 / (448 * 512)); q = E4M3(x * (1 / scale)), |q| <= 448
 //   kFp8Group128  the same per 128 columns, but q = E4M3(x / scale)
 // With a static scale (calibrated, from the checkpoint), kInt8 and kFp8 take that instead of a row's
@@ -33,16 +34,28 @@ enum class ActivationFormat : uint8_t {
   kBf16,        // bfloat16, rounded to nearest even
   kInt8,        // int8 in [-127, 127], one f32 scale per token
   kFp8,         // FP8 E4M3 values held as bfloat16, one f32 scale per token
-  kFp8Group128  // as kFp8 with one scale per token and 128 columns (FP8_BLOCK)
+  kFp8Group128,  // as kFp8 with one scale per token and 128 columns (FP8_BLOCK)
+  kInt8Group32   // as kInt8 with one scale per token and 32 columns (GGUF's blocks)
 };
 
-// "f32", "bf16", "int8", "fp8", "fp8 group 128".
+// "f32", "bf16", "int8", "fp8", "fp8 group 128", "int8 group 32".
 std::string_view NameOf(ActivationFormat format);
+
+// Whether codes are int8, so that products sum integers.
+inline bool IsInt8(ActivationFormat format) {
+  return format == ActivationFormat::kInt8 || format == ActivationFormat::kInt8Group32;
+}
+
+// Columns that share one scale; 0 where a row has one, or none.
+inline int64_t ScaleGroup(ActivationFormat format) {
+  if (format == ActivationFormat::kFp8Group128) return 128;
+  return format == ActivationFormat::kInt8Group32 ? 32 : 0;
+}
 
 // Bytes of one encoded element.
 inline int64_t ElementBytes(ActivationFormat format) {
   if (format == ActivationFormat::kF32) return 4;
-  return format == ActivationFormat::kInt8 ? 1 : 2;
+  return IsInt8(format) ? 1 : 2;
 }
 
 // A format plus the sums a kernel needs beside the data.
@@ -66,7 +79,7 @@ struct ActivationSpec {
 inline ActivationSpec RequiredActivation(const WeightSpec& weight, ActivationFormat format,
                                          float outlier_threshold = 0, float static_scale = 0) {
   const bool groups = weight.scales == ScaleLayout::kGroup || weight.scales == ScaleLayout::kTwoLevel;
-  const bool sums = groups && (weight.has_min || format == ActivationFormat::kInt8);
+  const bool sums = groups && (weight.has_min || IsInt8(format));
   const bool fixed = format == ActivationFormat::kInt8 || format == ActivationFormat::kFp8;
   return {.format = format,
           .sum_group = sums ? weight.group_size : 0,
@@ -100,11 +113,12 @@ struct ActivationView {
   int64_t row_stride = 0;  // elements; a multiple of 64 bytes, never a multiple of 4096 bytes
   bool tiled = false;      // in tile order
   const void* data = nullptr;           // float, uint16_t (bf16 bits) or int8_t
-  const float* scales = nullptr;        // [rows] (kFp8Group128: [rows][ceil(cols / 128)])
+  const float* scales = nullptr;        // [rows][scales_per_row()]
   const int32_t* row_sums = nullptr;    // [rows], kInt8: sum of q over the row
-  const int32_t* group_sums = nullptr;  // [rows][sum_groups()], kInt8: exact sums of q
-  // [rows][sum_groups()], other formats: sums of the encoded values in f32. Lane l of 16 adds columns
+  const int32_t* group_sums = nullptr;  // [rows][sum_groups()], int8 formats: exact sums of q
+  // [rows][sum_groups()]. Floating formats: sums of the encoded values in f32. Lane l of 16 adds columns
   // l, l + 16, ... of the group in that order, then lanes fold by halves (l += l + 8, + 4, + 2, + 1).
+  // kInt8Group32, whose sums are over 16 or 32 columns: float(group_sums) * the group's scale.
   const float* group_sums_f32 = nullptr;
   // With an outlier threshold: [rows], and [rows][cols] of which the first outlier_counts[row] count, in
   // ascending order of columns.
@@ -116,7 +130,8 @@ struct ActivationView {
     return spec.sum_group == 0 ? 0 : (cols + spec.sum_group - 1) / spec.sum_group;
   }
   int64_t scales_per_row() const {
-    return spec.format == ActivationFormat::kFp8Group128 ? (cols + 127) / 128 : 1;
+    const int64_t group = ScaleGroup(spec.format);
+    return group > 0 ? (cols + group - 1) / group : 1;
   }
 
   // Row order only.

@@ -12,10 +12,10 @@ struct ActivationRow {
   const float* x;
   int64_t cols;
   void* out;              // float, bf16 bits or int8_t
-  float* scales;          // one, or one per 128 columns
+  float* scales;          // one, or one per 128 or 32 columns
   int32_t* row_sum;       // kInt8
-  int32_t* group_sums;    // kInt8, when sum_group > 0
-  float* group_sums_f32;  // other formats, when sum_group > 0
+  int32_t* group_sums;    // int8 formats, when sum_group > 0
+  float* group_sums_f32;  // all but kInt8, when sum_group > 0
   int64_t sum_group;
   float static_scale = 0;  // kInt8, kFp8: the scale when > 0
 };
@@ -26,6 +26,7 @@ struct ActivationEncoders {
   void (*int8)(const ActivationRow&);
   void (*fp8)(const ActivationRow&);
   void (*fp8_group128)(const ActivationRow&);
+  void (*int8_group32)(const ActivationRow&);  // sum_group is 0, 16 or 32
 };
 
 extern const ActivationEncoders kActivationEncoders_reference;

@@ -120,6 +120,6 @@ struct V {
 
 extern const ActivationEncoders kActivationEncoders_avx2;
 const ActivationEncoders kActivationEncoders_avx2 = {EncodeF32, EncodeBf16, EncodeInt8, EncodeFp8,
-                                                     EncodeFp8Group128};
+                                                     EncodeFp8Group128, EncodeInt8Group32};
 
 }  // namespace octavo

@@ -87,6 +87,6 @@ struct V {
 
 extern const ActivationEncoders kActivationEncoders_avx512;
 const ActivationEncoders kActivationEncoders_avx512 = {EncodeF32, EncodeBf16, EncodeInt8, EncodeFp8,
-                                                       EncodeFp8Group128};
+                                                       EncodeFp8Group128, EncodeInt8Group32};
 
 }  // namespace octavo

@@ -73,6 +73,27 @@ void EncodeInt8(const ActivationRow& r) {
   r.row_sum[0] = row_sum;
 }
 
+void EncodeInt8Group32(const ActivationRow& r) {
+  auto* out = static_cast<int8_t*>(r.out);
+  for (int64_t begin = 0; begin < r.cols; begin += 32) {
+    const int64_t end = std::min<int64_t>(begin + 32, r.cols);
+    const float amax = std::max(AbsMax(r.x + begin, end - begin), kInt8MinAmax);
+    const bool finite = std::isfinite(amax);
+    const float inverse = 127.0f / amax, scale = finite ? amax / 127.0f : kNan;
+    r.scales[begin / 32] = scale;
+    for (int64_t i = begin; i < end; ++i) {
+      out[i] = finite ? static_cast<int8_t>(std::nearbyintf(r.x[i] * inverse)) : int8_t{0};
+    }
+    if (r.sum_group == 0) continue;
+    for (int64_t i = begin; i < end; i += r.sum_group) {
+      int32_t sum = 0;
+      for (int64_t j = i; j < std::min(i + r.sum_group, end); ++j) sum += out[j];
+      r.group_sums[i / r.sum_group] = sum;
+      r.group_sums_f32[i / r.sum_group] = static_cast<float>(sum) * scale;
+    }
+  }
+}
+
 void EncodeFp8(const ActivationRow& r) {
   auto* out = static_cast<uint16_t*>(r.out);
   const float amax = AbsMax(r.x, r.cols);
@@ -105,6 +126,6 @@ void EncodeFp8Group128(const ActivationRow& r) {
 }  // namespace
 
 const ActivationEncoders kActivationEncoders_reference = {EncodeF32, EncodeBf16, EncodeInt8, EncodeFp8,
-                                                          EncodeFp8Group128};
+                                                          EncodeFp8Group128, EncodeInt8Group32};
 
 }  // namespace octavo

@@ -109,6 +109,32 @@ inline void EncodeInt8(const ActivationRow& r) {
   r.row_sum[0] = row_sum;
 }
 
+inline void EncodeInt8Group32(const ActivationRow& r) {
+  auto* out = static_cast<int8_t*>(r.out);
+  const int64_t step = r.sum_group == 16 ? 16 : 32;
+  for (int64_t begin = 0; begin < r.cols; begin += 32) {
+    const int64_t end = begin + 32 < r.cols ? begin + 32 : r.cols;
+    float amax = AbsMax(r.x + begin, end - begin);
+    amax = amax > kInt8MinAmax ? amax : (amax != amax ? amax : kInt8MinAmax);
+    const bool finite = IsFinite(amax);
+    const float scale = finite ? amax / 127.0f : __builtin_nanf("");
+    const V::F inverse = V::Set(127.0f / amax);
+    r.scales[begin / 32] = scale;
+    for (int64_t i = begin; i < end; i += step) {
+      const int64_t stop = i + step < end ? i + step : end;
+      int32_t sum = 0;
+      if (finite) {
+        sum = RoundInt8<false>(r, i, stop, inverse);
+      } else {
+        for (int64_t j = i; j < stop; j += 16) V::StoreInt8(out + j, V::ZeroI());
+      }
+      if (r.sum_group == 0) continue;
+      r.group_sums[i / r.sum_group] = sum;
+      r.group_sums_f32[i / r.sum_group] = static_cast<float>(sum) * scale;
+    }
+  }
+}
+
 inline void EncodeFp8(const ActivationRow& r) {
   auto* out = static_cast<uint16_t*>(r.out);
   const float amax = AbsMax(r.x, r.cols);

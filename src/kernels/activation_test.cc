@@ -28,7 +28,7 @@ struct Encoded {
           float static_scale = 0) {
     const auto cols = static_cast<int64_t>(x.size());
     out.assign(x.size() * 4 + 64, std::byte{0});
-    scales.assign(x.size() / 128 + 1, -1.0f);
+    scales.assign(x.size() / 32 + 1, -1.0f);
     const size_t groups = sum_group == 0 ? 0 : (x.size() + sum_group - 1) / sum_group;
     sums_f32.assign(groups, -1.0f);
     sums.assign(groups, -1);
@@ -95,14 +95,25 @@ void ExpectSameAsReference(const ActivationEncoders& encoders) {
   }
 }
 
+void ExpectSameInt8Groups(const ActivationEncoders& encoders) {
+  for (const auto& x : Rows()) {
+    for (const int64_t group : {0, 16, 32}) {
+      const Encoded want(x, group, kActivationEncoders_reference.int8_group32);
+      EXPECT_TRUE(want == Encoded(x, group, encoders.int8_group32)) << "cols " << x.size() << " group " << group;
+    }
+  }
+}
+
 TEST(ActivationRowsTest, Avx2EqualsReference) {
   if (DetectedIsa() < IsaLevel::kAvx2) GTEST_SKIP() << "no AVX2";
   ExpectSameAsReference(kActivationEncoders_avx2);
+  ExpectSameInt8Groups(kActivationEncoders_avx2);
 }
 
 TEST(ActivationRowsTest, Avx512EqualsReference) {
   if (DetectedIsa() < IsaLevel::kAvx512) GTEST_SKIP() << "no AVX-512";
   ExpectSameAsReference(kActivationEncoders_avx512);
+  ExpectSameInt8Groups(kActivationEncoders_avx512);
 }
 
 TEST(ActivationBufferTest, Int8FollowsTheDocumentedRule) {
@@ -118,6 +129,29 @@ TEST(ActivationBufferTest, Int8FollowsTheDocumentedRule) {
   EXPECT_EQ(v.group_sums[0], -32);
   EXPECT_EQ(v.group_sums[1], 16);
   EXPECT_EQ(v.group_sums[2], 127);
+}
+
+TEST(ActivationBufferTest, Int8GroupsHaveTheirOwnScales) {
+  ActivationBuffer buffer;
+  EXPECT_FALSE(buffer.Reserve({ActivationFormat::kInt8Group32, 64}, 1, 40).ok());
+  ASSERT_TRUE(buffer.Reserve({ActivationFormat::kInt8Group32, 16}, 1, 40).ok());
+  float x[40] = {};
+  x[3] = -2.0f;
+  x[17] = 1.0f;
+  x[33] = 0.5f;
+  x[39] = std::numeric_limits<float>::infinity();
+  buffer.EncodeRow(0, x);
+  const ActivationView& v = buffer.view();
+  ASSERT_EQ(v.scales_per_row(), 2);
+  EXPECT_EQ(v.scales[0], 2.0f / 127.0f);
+  EXPECT_TRUE(std::isnan(v.scales[1]));  // its group alone is lost
+  EXPECT_EQ(v.Row<int8_t>(0)[3], -127);
+  EXPECT_EQ(v.Row<int8_t>(0)[17], 64);  // 63.5, ties to even
+  EXPECT_EQ(v.Row<int8_t>(0)[33], 0);
+  EXPECT_EQ(v.group_sums[0], -127);
+  EXPECT_EQ(v.group_sums[1], 64);
+  EXPECT_EQ(v.group_sums_f32[1], 64.0f * (2.0f / 127.0f));
+  EXPECT_EQ(v.group_sums[2], 0);
 }
 
 TEST(ActivationBufferTest, StaticScalesSaturate) {

@@ -17,7 +17,7 @@ constexpr size_t kReadBytes = size_t{24} << 20;
 PeakLoop PeakFor(const GemmKernel& kernel, ActivationFormat format) {
   if (format == ActivationFormat::kF32) return PeakLoop::kF32;
   const bool amx = kernel.isa == IsaLevel::kAmx;
-  if (format == ActivationFormat::kInt8) return amx ? PeakLoop::kAmxInt8 : PeakLoop::kInt8;
+  if (IsInt8(format)) return amx ? PeakLoop::kAmxInt8 : PeakLoop::kInt8;
   if (amx) return PeakLoop::kAmxBf16;
   return kernel.isa == IsaLevel::kAvx512Bf16 ? PeakLoop::kBf16 : PeakLoop::kF32;
 }
@@ -34,6 +34,8 @@ std::vector<GemmSpeedCase> GemmSpeedCases(int64_t n, int64_t k) {
       {"w4a8_g128", {CodeType::kInt, 4, ScaleLayout::kGroup, 128, false, n, k}, kInt8},
       {"w4a8_g32", {CodeType::kInt, 4, ScaleLayout::kGroup, 32, false, n, k}, kInt8},
       {"w8a8_g32", {CodeType::kInt, 8, ScaleLayout::kGroup, 32, false, n, k}, kInt8},
+      {"q4_0", {CodeType::kInt, 4, ScaleLayout::kGroup, 32, false, n, k, ScaleType::kF16}, kInt8Group32},
+      {"q8_0", {CodeType::kInt, 8, ScaleLayout::kGroup, 32, false, n, k, ScaleType::kF16}, kInt8Group32},
       {"w4a16_g128", {CodeType::kInt, 4, ScaleLayout::kGroup, 128, false, n, k}, kBf16},
       {"w4a16_g32", {CodeType::kInt, 4, ScaleLayout::kGroup, 32, false, n, k}, kBf16},
       {"w8a16", {CodeType::kInt, 8, ScaleLayout::kChannel, 0, false, n, k}, kBf16},

@@ -140,7 +140,9 @@ ActivationFormat WeightLoader::FormatFor(const WeightSource& source) const {
   if (spec.code == CodeType::kF32 || spec.code == CodeType::kF16) return ActivationFormat::kF32;
   const bool plain = spec.code == CodeType::kBf16;
   if (plain && options_.dtype == ComputeDType::kFloat32) return ActivationFormat::kF32;
-  return source.info().activation;
+  const ActivationFormat format = source.info().activation;
+  const bool gguf_blocks = format == ActivationFormat::kInt8Group32;
+  return gguf_blocks && options_.gguf_activations == "16bit" ? ActivationFormat::kBf16 : format;
 }
 
 // The kernel is the one that PackedWeight::Pack chooses.

@@ -49,6 +49,8 @@ struct LoadOptions {
   ComputeDType dtype = ComputeDType::kBfloat16;
   std::string quantization;   // online scheme ("fp8", "int8", ...) or empty
   std::string lm_head_dtype;  // "bf16", "int8", "int4"; empty keeps what the checkpoint has
+  // What the blocks of a GGUF file are multiplied with: "int8" (a scale per 32 columns, as in ggml) or "16bit".
+  std::string gguf_activations = "int8";
   int64_t max_model_len = 0;  // rope variant and tables; 0: the model's own maximum
   std::optional<LayerRange> only;  // load a part of the model
   // Called from the loading thread as weights are packed, with bytes of file done and in all.

@@ -28,6 +28,11 @@ void DecodeActivationRow(const ActivationView& x, int64_t row, float* out) {
         out[outlier.column] = Bf16ToF32(outlier.value);
       }
       return;
+    case ActivationFormat::kInt8Group32:
+      for (int64_t i = 0; i < x.cols; ++i) {
+        out[i] = static_cast<float>(x.Row<int8_t>(row)[i]) * x.scales[row * x.scales_per_row() + i / 32];
+      }
+      return;
     case ActivationFormat::kFp8:
     case ActivationFormat::kFp8Group128: {
       const int64_t per_row = x.scales_per_row();

@@ -50,18 +50,21 @@ template <typename Dot>
 struct AmxCall {
   const GemmCall& call;
   AmxLayout layout;
-  bool group128;
+  bool token_groups;  // activations have a scale per group of 128 or 32 columns
   bool weight_groups;
   int64_t group_steps;  // k steps per group; all without groups
   int64_t groups;
+  int64_t groups_per_token_scale;
   bool stream;          // write results past the caches
 
   explicit AmxCall(const GemmCall& c)
       : call(c),
         layout(*c.weight, Dot::kTileK),
-        group128(c.x.spec.format == ActivationFormat::kFp8Group128),
+        token_groups(ScaleGroup(c.x.spec.format) > 0),
         weight_groups(c.weight->scales == ScaleLayout::kGroup) {
-    const int64_t size = weight_groups ? c.weight->group_size : (group128 ? 128 : c.weight->k);
+    const int64_t token_group = token_groups ? ScaleGroup(c.x.spec.format) : c.weight->k;
+    const int64_t size = weight_groups ? c.weight->group_size : token_group;
+    groups_per_token_scale = token_groups && size < token_group ? token_group / size : 1;
     group_steps = size >= c.weight->k ? layout.steps : size / layout.tile_k;
     groups = DivUp(layout.steps, group_steps);
     // Large outputs leave L2 before anyone reads them, and each row of a block is in another page:
@@ -71,7 +74,7 @@ struct AmxCall {
   }
   // Several groups: each has its own partial sums. A single one is a plain chain, scaled at the end.
   bool grouped() const { return groups > 1; }
-  bool scales_groups() const { return group128 || weight_groups; }
+  bool scales_groups() const { return token_groups || weight_groups; }
 
   // Where a row of activations starts, and how a tile steps through it (TileProduct).
   const std::byte* RowTile(int64_t row) const {
@@ -125,11 +128,12 @@ class AmxEpilogue {
                        int64_t rows, const std::byte* partial, std::byte* total) {
     const auto add = [&](auto first) {
       constexpr bool kFirst = decltype(first)::value;
-      if (ctx.group128) return AddGroupRows<kFirst, false, true>(ctx, panel, g, row, rows, partial, total);
-      if (ctx.call.weight->has_min) {
-        return AddGroupRows<kFirst, true, false>(ctx, panel, g, row, rows, partial, total);
-      }
-      AddGroupRows<kFirst, false, false>(ctx, panel, g, row, rows, partial, total);
+      const auto add_min = [&](auto min) {
+        constexpr bool kMin = decltype(min)::value;
+        ctx.token_groups ? AddGroupRows<kFirst, kMin, true>(ctx, panel, g, row, rows, partial, total)
+                         : AddGroupRows<kFirst, kMin, false>(ctx, panel, g, row, rows, partial, total);
+      };
+      ctx.call.weight->has_min ? add_min(Bool<true>{}) : add_min(Bool<false>{});
     };
     g == 0 ? add(Bool<true>{}) : add(Bool<false>{});
   }
@@ -140,7 +144,7 @@ class AmxEpilogue {
                            int64_t rows, const std::byte* partial, std::byte* total) {
     const ActivationView& x = ctx.call.x;
     const GroupScales<kAmxChannels>& scales = ctx.layout.scales;
-    const auto row_scales = kTokenGroups ? x.scales + row * x.scales_per_row() + g : nullptr;
+    const auto row_scales = kTokenGroups ? x.scales + row * x.scales_per_row() + g / ctx.groups_per_token_scale : nullptr;
     const int64_t scale_stride = kTokenGroups ? x.scales_per_row() : 0;
     const int64_t sum_stride = kMin ? x.sum_groups() : 0;
     __m512 scale[2], min[2];
@@ -153,7 +157,8 @@ class AmxEpilogue {
       __m512 sum = _mm512_setzero_ps();
       if constexpr (kMin) {
         const int64_t at = (row + m) * sum_stride + g;
-        sum = _mm512_set1_ps(Dot::kInteger ? static_cast<float>(x.group_sums[at]) : x.group_sums_f32[at]);
+        const bool floats = kTokenGroups || !Dot::kInteger;
+        sum = _mm512_set1_ps(floats ? x.group_sums_f32[at] : static_cast<float>(x.group_sums[at]));
       }
 #pragma GCC unroll 2
       for (int v = 0; v < 2; ++v) {
@@ -173,7 +178,7 @@ class AmxEpilogue {
   template <bool kBias, bool kAccumulate>
   void Store(int64_t end) const {
     const GemmCall& call = ctx_->call;
-    const float* tokens = ctx_->group128 ? nullptr : call.x.scales;
+    const float* tokens = ctx_->token_groups ? nullptr : call.x.scales;
     const bool convert = Dot::kInteger && !ctx_->scales_groups();
     for (int64_t m = done_; m < end; ++m) {
       // Factors the formats lack are 1: exact.

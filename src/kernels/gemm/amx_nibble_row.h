@@ -18,7 +18,7 @@ class AmxNibbleRow {
   using Context = typename Kernel::Context;
 
   static bool Accepts(const Context& ctx) {
-    return ctx.call.x.rows == 1 && !ctx.call.x.tiled && !ctx.group128 && ctx.call.weight->k <= kMaxK;
+    return ctx.call.x.rows == 1 && !ctx.call.x.tiled && !ctx.token_groups && ctx.call.weight->k <= kMaxK;
   }
 
   [[gnu::noinline]] static void Run(const Context& ctx, int64_t panel_begin, int64_t panel_end) {

@@ -15,6 +15,9 @@
 //     kFp8Group128: scale = token_group_scale * weight_scale (1 if the weight has no group scales).
 //   kInt8 x int codes: exact int32 sums. kTwoLevel: int32 throughout. kGroup with float scales:
 //     acc = fma(float(dot_g), scale_g, acc) per group, mins as above with float(group_sum).
+//   kInt8Group32 x int codes with group scales over 16 or 32 columns: exact int32 sums per group, then
+//     acc = fma(float(dot_g), token_group_scale * scale_g, acc); a min then adds
+//     acc = fma(float(group_sum) * token_group_scale, min, acc).
 //   kInt8 with outliers: the int8 sum is over the other values; then out += sum of outlier * weight
 //     (outlier_product.h).
 //   Epilogue, in this order: acc * token_scale * channel_scale, + bias, + residual; factors and terms

@@ -159,7 +159,7 @@ struct Kernel {
 };
 
 bool Accepts(const WeightSpec& w, ActivationFormat format) {
-  if (format == ActivationFormat::kF32 || format == ActivationFormat::kInt8) return false;
+  if (format == ActivationFormat::kF32 || IsInt8(format)) return false;
   return w.code_bytes() == 1 && IsLegalPair(w, format);
 }
 

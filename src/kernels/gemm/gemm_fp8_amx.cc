@@ -10,7 +10,7 @@ namespace {
 using Source = DecodedSource<Float8Decoder>;
 
 bool Accepts(const WeightSpec& w, ActivationFormat format) {
-  if (format == ActivationFormat::kF32 || format == ActivationFormat::kInt8 || (w.code != CodeType::kE4M3 && w.code != CodeType::kE5M2)) return false;
+  if (format == ActivationFormat::kF32 || IsInt8(format) || (w.code != CodeType::kE4M3 && w.code != CodeType::kE5M2)) return false;
   return IsLegalPair(w, format) && AmxAccepts(w);
 }
 

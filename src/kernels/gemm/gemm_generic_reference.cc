@@ -184,6 +184,7 @@ struct Tile {
   const Layout layout(w);
   const bool two_level = w.scales == ScaleLayout::kTwoLevel;
   const bool unsigned_codes = w.has_min || two_level;
+  const bool group32 = x.spec.format == ActivationFormat::kInt8Group32;
   const int64_t group = w.group_size > 0 ? w.group_size : w.k;
   const auto* codes = At<uint8_t>(panel, layout.codes);
   int32_t total[kRowBlock][kChannels] = {};
@@ -200,6 +201,7 @@ struct Tile {
         }
       }
       const int32_t sum = x.group_sums != nullptr ? x.group_sums[(row + m) * x.sum_groups() + g] : 0;
+      const float token_scale = group32 ? x.scales[(row + m) * x.scales_per_row() + begin / 32] : 1.0f;
       for (int c = 0; c < kChannels; ++c) {
         if (two_level) {
           const int32_t zero = At<int32_t>(panel, layout.zeros2)[g * kChannels + c];
@@ -208,10 +210,10 @@ struct Tile {
           t.acc[m][c] = static_cast<float>(total[m][c]);
         } else if (w.scales == ScaleLayout::kGroup) {
           float acc = g == 0 ? 0.0f : t.acc[m][c];
-          acc = __builtin_fmaf(static_cast<float>(dot[c]),
-                               At<float>(panel, layout.scales)[g * kChannels + c], acc);
+          const float scale = At<float>(panel, layout.scales)[g * kChannels + c];
+          acc = __builtin_fmaf(static_cast<float>(dot[c]), token_scale * scale, acc);
           if (w.has_min) {
-            acc = __builtin_fmaf(static_cast<float>(sum),
+            acc = __builtin_fmaf(static_cast<float>(sum) * token_scale,
                                  At<float>(panel, layout.mins)[g * kChannels + c], acc);
           }
           t.acc[m][c] = acc;
@@ -251,7 +253,7 @@ void Epilogue(const GemmCall& call, const std::byte* panel, int64_t row, int64_t
     const std::byte* panel = call.packed + p * panel_bytes;
     for (int64_t row = 0; row < call.x.rows; row += kRowBlock) {
       const int64_t rows = std::min<int64_t>(kRowBlock, call.x.rows - row);
-      if (call.x.spec.format == ActivationFormat::kInt8) {
+      if (IsInt8(call.x.spec.format)) {
         RunIntRows(call, panel, row, rows, tile);
       } else {
         RunFloatRows(call, panel, row, rows, tile);
@@ -272,7 +274,7 @@ void Epilogue(const GemmCall& call, const std::byte* panel, int64_t row, int64_t
 void Run(const GemmCall& call, int64_t panel_begin, int64_t panel_end) {
   constexpr unsigned kFlush = 0x8040;  // FTZ | DAZ
   const ActivationFormat format = call.x.spec.format;
-  const bool flush = format != ActivationFormat::kF32 && format != ActivationFormat::kInt8;
+  const bool flush = format != ActivationFormat::kF32 && !IsInt8(format);
   const unsigned mode = _mm_getcsr();
   if (flush) _mm_setcsr(mode | kFlush);
   const bool fma = __builtin_cpu_supports("fma") != 0;

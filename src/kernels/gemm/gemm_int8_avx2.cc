@@ -111,8 +111,9 @@ struct Kernel {
                                 : 0;
         for (int v = 0; v < 2; ++v) {
           const __m256i dot = _mm256_load_si256(reinterpret_cast<const __m256i*>(&sums[m][v * 8]));
-          AddGroup(layout, panel, g, v * 8, dot, sum, scales, w.has_min ? mins : nullptr,
-                   &total[m][v * 8], &total2[m][v * 8]);
+          const Group group{.index = g, .sum = sum, .token_scale = TokenScale(call, row + m, g)};
+          AddGroup(layout, panel, group, v * 8, dot, scales, w.has_min ? mins : nullptr, &total[m][v * 8],
+                   &total2[m][v * 8]);
         }
       }
     }
@@ -123,30 +124,46 @@ struct Kernel {
             layout.two_level ? _mm256_cvtepi32_ps(_mm256_load_si256(
                                    reinterpret_cast<const __m256i*>(&total2[m][v * 8])))
                              : _mm256_load_ps(&total[m][v * 8]);
-        StoreOutput(call, row + m, n + v * 8, value, call.x.scales + row + m,
+        StoreOutput(call, row + m, n + v * 8, value, HasTokenGroups(call) ? nullptr : call.x.scales + row + m,
                     layout.grouped ? kOnes : scales + v * 8);
       }
     }
   }
 
-  [[gnu::always_inline]] static void AddGroup(const Layout& layout, const std::byte* panel, int64_t g,
-                                              int64_t c, __m256i dot, int32_t sum, const float* scales,
-                                              const float* mins, float* total, int32_t* total2) {
-    const int64_t at = g * kChannels + c;
+  // One group of columns and what a row of activations has for it.
+  struct Group {
+    int64_t index;
+    int32_t sum;
+    float token_scale;  // 1 where the row has one scale
+  };
+
+  static bool HasTokenGroups(const GemmCall& call) {
+    return call.x.spec.format == ActivationFormat::kInt8Group32;
+  }
+  static float TokenScale(const GemmCall& call, int64_t row, int64_t g) {
+    if (!HasTokenGroups(call)) return 1.0f;
+    return call.x.scales[row * call.x.scales_per_row() + g * call.weight->group_size / 32];
+  }
+
+  [[gnu::always_inline]] static void AddGroup(const Layout& layout, const std::byte* panel, const Group& group,
+                                              int64_t c, __m256i dot, const float* scales, const float* mins,
+                                              float* total, int32_t* total2) {
+    const int64_t at = group.index * kChannels + c;
     if (layout.two_level) {
       const auto* scale = reinterpret_cast<const __m256i*>(panel + layout.scales2 + at * 4);
       const auto* zero = reinterpret_cast<const __m256i*>(panel + layout.zeros2 + at * 4);
       auto* out = reinterpret_cast<__m256i*>(total2);
       const __m256i scaled = _mm256_sub_epi32(_mm256_mullo_epi32(dot, _mm256_loadu_si256(scale)),
-                                              _mm256_mullo_epi32(_mm256_loadu_si256(zero), _mm256_set1_epi32(sum)));
+                                              _mm256_mullo_epi32(_mm256_loadu_si256(zero), _mm256_set1_epi32(group.sum)));
       _mm256_store_si256(out, _mm256_add_epi32(_mm256_load_si256(out), scaled));
       return;
     }
     const __m256 value = _mm256_cvtepi32_ps(dot);
     if (!layout.grouped) return _mm256_store_ps(total, value);
-    __m256 acc = _mm256_fmadd_ps(value, _mm256_loadu_ps(scales + at), _mm256_load_ps(total));
+    const __m256 scale = _mm256_mul_ps(_mm256_set1_ps(group.token_scale), _mm256_loadu_ps(scales + at));
+    __m256 acc = _mm256_fmadd_ps(value, scale, _mm256_load_ps(total));
     if (mins != nullptr) {
-      acc = _mm256_fmadd_ps(_mm256_set1_ps(static_cast<float>(sum)), _mm256_loadu_ps(mins + at), acc);
+      acc = _mm256_fmadd_ps(_mm256_set1_ps(static_cast<float>(group.sum) * group.token_scale), _mm256_loadu_ps(mins + at), acc);
     }
     _mm256_store_ps(total, acc);
   }
@@ -174,7 +191,7 @@ struct Kernel {
 };
 
 bool Accepts(const WeightSpec& w, ActivationFormat format) {
-  if (format != ActivationFormat::kInt8 || !IsLegalPair(w, format)) return false;
+  if (!IsInt8(format) || !IsLegalPair(w, format)) return false;
   return w.k <= 65792 && (w.group_size == 0 || w.group_size >= w.k || w.group_size % 2 == 0);
 }
 

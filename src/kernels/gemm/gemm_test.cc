@@ -24,7 +24,7 @@ using testing::RandomWeights;
 
 constexpr ActivationFormat kFormats[] = {ActivationFormat::kF32, ActivationFormat::kBf16,
                                          ActivationFormat::kInt8, ActivationFormat::kFp8,
-                                         ActivationFormat::kFp8Group128};
+                                         ActivationFormat::kFp8Group128, ActivationFormat::kInt8Group32};
 
 WeightSpec Spec(CodeType code, int bits, ScaleLayout scales, int group, bool has_min, int64_t n, int64_t k) {
   WeightSpec w{code, bits, scales, group, has_min, n, k};
@@ -129,7 +129,8 @@ float IntDot(const ActivationView& x, int64_t m, const std::vector<float>& w, in
 // One output as docs/numerics.md defines it. Runs with denormals flushed where the format asks for it.
 float Oracle(const WeightSpec& w, const WeightRows& rows, const ActivationView& x, int64_t m, int64_t n,
              const float* bias, bool amx) {
-  const bool is_int = x.spec.format == ActivationFormat::kInt8;
+  const bool is_int = IsInt8(x.spec.format);
+  const bool group32 = x.spec.format == ActivationFormat::kInt8Group32;
   const bool group128 = x.spec.format == ActivationFormat::kFp8Group128;
   const bool two_level = w.scales == ScaleLayout::kTwoLevel;
   const bool groups = w.scales == ScaleLayout::kGroup;
@@ -154,20 +155,22 @@ float Oracle(const WeightSpec& w, const WeightRows& rows, const ActivationView& 
     }
     float scale = groups ? rows.scales[at] : 1.0f;
     if (group128) scale = x.scales[m * x.scales_per_row() + g] * scale;
+    const float token_scale = group32 ? x.scales[m * x.scales_per_row() + begin / 32] : 1.0f;
+    if (group32) scale = token_scale * scale;
     acc = std::fma(partial, scale, acc);
     if (w.has_min) {
-      const float sum = is_int ? static_cast<float>(x.group_sums[m * x.sum_groups() + g])
+      const float sum = is_int ? token_scale * static_cast<float>(x.group_sums[m * x.sum_groups() + g])
                                : x.group_sums_f32[m * x.sum_groups() + g];
       acc = std::fma(sum, rows.mins[at], acc);
     }
   }
-  if (is_int || x.spec.format == ActivationFormat::kFp8) acc *= x.scales[m];
+  if (x.scales_per_row() == 1 && !group128 && !group32 && x.scales != nullptr) acc *= x.scales[m];
   if (two_level || w.scales == ScaleLayout::kChannel) acc *= rows.scales[static_cast<size_t>(n)];
   return bias != nullptr ? acc + bias[n] : acc;
 }
 
 bool Flushes(ActivationFormat format) {
-  return format != ActivationFormat::kF32 && format != ActivationFormat::kInt8;
+  return format != ActivationFormat::kF32 && !IsInt8(format);
 }
 
 using Matrix = std::vector<float>;  // [rows][stride]

@@ -18,7 +18,7 @@ namespace octavo::testing {
 inline std::string Describe(const WeightSpec& w, ActivationFormat format) {
   static constexpr const char* kCodes[] = {"f32", "f16", "bf16", "e4m3", "e5m2", "int"};
   static constexpr const char* kScales[] = {"none", "channel", "group", "two_level"};
-  static constexpr const char* kFormats[] = {"f32", "bf16", "int8", "fp8", "fp8_group128"};
+  static constexpr const char* kFormats[] = {"f32", "bf16", "int8", "fp8", "fp8_group128", "int8_group32"};
   return std::string(kCodes[static_cast<int>(w.code)]) + "/" + std::to_string(w.bits) + " " +
          kScales[static_cast<int>(w.scales)] + " group " + std::to_string(w.group_size) +
          (w.has_min ? " min" : "") + " scale type " + std::to_string(static_cast<int>(w.scale_type)) + " n " + std::to_string(w.n) + " k " + std::to_string(w.k) + " x " +

@@ -14,7 +14,7 @@ struct Source : DecodedSource<NibbleDecoder> {
 };
 
 bool Accepts(const WeightSpec& w, ActivationFormat format) {
-  if (format == ActivationFormat::kF32 || format == ActivationFormat::kInt8 || w.code != CodeType::kInt || w.bits > 4) return false;
+  if (format == ActivationFormat::kF32 || IsInt8(format) || w.code != CodeType::kInt || w.bits > 4) return false;
   return IsLegalPair(w, format) && AmxAccepts(w);
 }
 

@@ -2,15 +2,15 @@
 // int8 activations x 4-bit integers with f32 group scales, on int8 AMX tiles.
 #include "kernels/gemm/simd_avx512.h"
 //
-#include "kernels/gemm/amx_decoded.h"
+#include "kernels/gemm/amx_int8_rows.h"
 
 namespace octavo {
 namespace {
 
-using Source = NibbleSource;
+using Source = NibbleRowsSource;
 
 bool Accepts(const WeightSpec& w, ActivationFormat format) {
-  if (format != ActivationFormat::kInt8 || w.code != CodeType::kInt || w.bits > 4 || w.scales != ScaleLayout::kGroup || w.k > 65792) return false;
+  if (!IsInt8(format) || w.code != CodeType::kInt || w.bits > 4 || w.scales != ScaleLayout::kGroup || w.k > 65792) return false;
   return IsLegalPair(w, format) && AmxAccepts(w);
 }
 

@@ -10,7 +10,7 @@ namespace {
 using Source = DecodedSource<Uint8Decoder>;
 
 bool Accepts(const WeightSpec& w, ActivationFormat format) {
-  if (format == ActivationFormat::kF32 || format == ActivationFormat::kInt8 || w.code != CodeType::kInt || w.bits <= 4 || !w.has_min) return false;
+  if (format == ActivationFormat::kF32 || IsInt8(format) || w.code != CodeType::kInt || w.bits <= 4 || !w.has_min) return false;
   return IsLegalPair(w, format) && AmxAccepts(w);
 }
 

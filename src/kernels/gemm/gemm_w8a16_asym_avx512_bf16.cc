@@ -10,7 +10,7 @@ namespace {
 using Kernel = DecodedBf16<Uint8Decoder>;
 
 bool Accepts(const WeightSpec& w, ActivationFormat format) {
-  if (format == ActivationFormat::kF32 || format == ActivationFormat::kInt8) return false;
+  if (format == ActivationFormat::kF32 || IsInt8(format)) return false;
   return w.code == CodeType::kInt && w.bits > 4 && w.has_min && IsLegalPair(w, format);
 }
 

@@ -2,16 +2,16 @@
 // int8 activations x signed 8-bit integers (per channel, or groups with f32 scales) on AMX tiles.
 #include "kernels/gemm/simd_avx512.h"
 //
-#include "kernels/gemm/amx.h"
+#include "kernels/gemm/amx_int8_rows.h"
 
 namespace octavo {
 namespace {
 
-using Source = DirectSource<DotS8, NoMode>;
+using Source = ByteRowsSource<DotS8>;
 
 // Fewer than 8 bits per channel lands here too: codes are bytes.
 bool Accepts(const WeightSpec& w, ActivationFormat format) {
-  if (format != ActivationFormat::kInt8 || !IsLegalPair(w, format) || !AmxAccepts(w)) return false;
+  if (!IsInt8(format) || !IsLegalPair(w, format) || !AmxAccepts(w)) return false;
   if (w.has_min || w.scales == ScaleLayout::kTwoLevel || w.k > 65792) return false;
   return w.scales != ScaleLayout::kGroup || w.bits > 4;
 }

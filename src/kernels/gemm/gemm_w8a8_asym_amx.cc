@@ -2,15 +2,15 @@
 // int8 activations x unsigned 8-bit integers with mins per group, on AMX tiles.
 #include "kernels/gemm/simd_avx512.h"
 //
-#include "kernels/gemm/amx.h"
+#include "kernels/gemm/amx_int8_rows.h"
 
 namespace octavo {
 namespace {
 
-using Source = DirectSource<DotU8, NoMode>;
+using Source = ByteRowsSource<DotU8>;
 
 bool Accepts(const WeightSpec& w, ActivationFormat format) {
-  if (format != ActivationFormat::kInt8 || w.code != CodeType::kInt || w.bits <= 4 || !w.has_min || w.k > 65792) return false;
+  if (!IsInt8(format) || w.code != CodeType::kInt || w.bits <= 4 || !w.has_min || w.k > 65792) return false;
   return IsLegalPair(w, format) && AmxAccepts(w);
 }
 

@@ -3,13 +3,14 @@
 // group scales) and W8A8 with groups. Include after simd_avx512.h.
 //
 // Panel of 32 channels, codes unsigned (signed ones are stored with an offset that group sums take out):
-//   f32 scales: [scales g][32] f32, [mins g][32] f32 when there are, codes
+//   float scales: [scales g][32], [mins g][32] when there are (group_scales.h), codes
 //   two-level:  [scale][32] f32, [scale2 g][32] u8, [zero2 * scale2: pairs of g][32][2] s16, codes
 // Codes of 8 columns x 16 channels of nibbles are 64 bytes: byte 4c + t holds columns t (low) and t + 4
 // (high) of channel c, so an and and a shift give two operands. Bytes: 4 columns in 64 bytes.
 #pragma once
 
 #include "kernels/gemm/decode_avx512.h"
+#include "kernels/gemm/group_scales.h"
 
 namespace octavo {
 namespace {
@@ -54,9 +55,10 @@ struct GroupedInt8 {
     int64_t groups;
     int64_t group_blocks;
     int64_t total_blocks;
+    GroupScales<kChannels> scales;
     int64_t scales2 = 0, zeros2 = 0, mins = 0, codes;
 
-    explicit Layout(const WeightSpec& w) : two_level(w.scales == ScaleLayout::kTwoLevel) {
+    explicit Layout(const WeightSpec& w) : two_level(w.scales == ScaleLayout::kTwoLevel), scales(w) {
       groups = DivUp(w.k, w.group_size);
       total_blocks = DivUp(RoundUp(w.k, 8), Codes::kBlockK);
       group_blocks = groups == 1 ? total_blocks : w.group_size / Codes::kBlockK;
@@ -65,14 +67,14 @@ struct GroupedInt8 {
         zeros2 = RoundUp(scales2 + groups * kChannels, 64);
         codes = zeros2 + DivUp(groups, 2) * kChannels * 4;
       } else {
-        mins = groups * kChannels * 4;
+        mins = scales.bytes();
         codes = mins * (w.has_min ? 2 : 1);
       }
     }
   };
 
   static bool Accepts(const WeightSpec& w, ActivationFormat format) {
-    if (format != ActivationFormat::kInt8 || !IsLegalPair(w, format) || w.group_size == 0) return false;
+    if (!IsInt8(format) || !IsLegalPair(w, format) || w.group_size == 0) return false;
     if (w.group_size % 8 != 0 && w.group_size < w.k) return false;
     if ((w.bits <= 4) != (Codes::kBlockK == 8)) return false;
     if (w.scales != ScaleLayout::kTwoLevel) return w.k <= 65792;
@@ -90,12 +92,8 @@ struct GroupedInt8 {
     if (layout.two_level) {
       PackTwoLevelScales(layout, rows, panel);
     } else {
-      PackScales(rows.scales.data(), rows.scales.size(), layout.groups, kChannels,
-                 reinterpret_cast<float*>(panel));
-      if (w.has_min) {
-        PackScales(rows.mins.data(), rows.mins.size(), layout.groups, kChannels,
-                   reinterpret_cast<float*>(panel + layout.mins));
-      }
+      layout.scales.Pack(rows.scales, rows.super_scales, panel);
+      if (w.has_min) layout.scales.Pack(rows.mins, rows.super_mins, panel + layout.mins);
     }
     const bool is_signed = !w.has_min && !layout.two_level;
     const __m512i flip = _mm512_set1_epi8(is_signed ? static_cast<char>(Codes::kOffset) : '\0');
@@ -214,16 +212,18 @@ struct GroupedInt8 {
     }
   }
 
-  template <int kRows>
+  // Float scales. kTokenGroups: so have the activations, per 32 columns.
+  template <int kRows, bool kTokenGroups>
   [[gnu::noinline]] static void FloatTile(const GemmCall& call, const std::byte* panel, int64_t row,
                                           int64_t n) {
     const WeightSpec& w = *call.weight;
     const Layout layout(w);
-    const auto* scales = reinterpret_cast<const float*>(panel);
-    const auto* mins = reinterpret_cast<const float*>(panel + layout.mins);
     const std::byte* codes = panel + layout.codes;
     const auto* x = call.x.template Row<int8_t>(row);
     const int32_t* sums = call.x.group_sums + row * layout.groups;
+    const float* scaled_sums = kTokenGroups ? call.x.group_sums_f32 + row * layout.groups : nullptr;
+    const int64_t per_row = call.x.scales_per_row(), groups_per_scale = kTokenGroups ? 32 / w.group_size : 1;
+    const float* tokens = call.x.scales + row * per_row;
     const int32_t offset = w.has_min ? 0 : Codes::kOffset;
     __m512 total[kRows][2];
     __m512i dot[kRows][2];
@@ -243,15 +243,18 @@ struct GroupedInt8 {
       GroupDot<kRows>(codes, x, call.x.row_stride, blocks, dot);
 #pragma GCC unroll 2
       for (int v = 0; v < 2; ++v) {
-        const __m512 scale = _mm512_load_ps(scales + g * kChannels + v * 16);
+        const __m512 scale = layout.scales.Load(panel, g, v * 16);
+        const __m512 min = w.has_min ? layout.scales.Load(panel + layout.mins, g, v * 16) : _mm512_setzero_ps();
 #pragma GCC unroll 8
         for (int m = 0; m < kRows; ++m) {
           KeepInRegister(dot[m][v]);
-          total[m][v] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[m][v]), scale, total[m][v]);
+          __m512 factor = scale;
+          if (kTokenGroups) factor = _mm512_mul_ps(_mm512_set1_ps(tokens[m * per_row + g / groups_per_scale]), scale);
+          total[m][v] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[m][v]), factor, total[m][v]);
           if (w.has_min) {
-            const float sum = static_cast<float>(sums[m * layout.groups + g]);
-            total[m][v] = _mm512_fmadd_ps(_mm512_set1_ps(sum),
-                                          _mm512_load_ps(mins + g * kChannels + v * 16), total[m][v]);
+            const int64_t at = m * layout.groups + g;
+            const float sum = kTokenGroups ? scaled_sums[at] : static_cast<float>(sums[at]);
+            total[m][v] = _mm512_fmadd_ps(_mm512_set1_ps(sum), min, total[m][v]);
           }
         }
       }
@@ -261,7 +264,7 @@ struct GroupedInt8 {
     for (int m = 0; m < kRows; ++m) {
 #pragma GCC unroll 2
       for (int v = 0; v < 2; ++v) {
-        StoreOutput(call, row + m, n + v * 16, total[m][v], call.x.scales + row + m, kOnes);
+        StoreOutput(call, row + m, n + v * 16, total[m][v], kTokenGroups ? nullptr : call.x.scales + row + m, kOnes);
       }
     }
   }
@@ -272,7 +275,8 @@ struct GroupedInt8 {
       if (rows < kMax) return TileOf<kMax - 1>(rows, call, panel, row, n);
     }
     if (call.weight->scales == ScaleLayout::kTwoLevel) return TwoLevelTile<kMax>(call, panel, row, n);
-    FloatTile<kMax>(call, panel, row, n);
+    if (call.x.spec.format == ActivationFormat::kInt8Group32) return FloatTile<kMax, true>(call, panel, row, n);
+    FloatTile<kMax, false>(call, panel, row, n);
   }
 
   static void Run(const GemmCall& call, int64_t panel_begin, int64_t panel_end) {

@@ -30,6 +30,9 @@ bool IsLegalPair(const WeightSpec& weight, ActivationFormat format) {
   switch (format) {
     case ActivationFormat::kF32: return !is_two_level;
     case ActivationFormat::kInt8: return is_int;
+    case ActivationFormat::kInt8Group32:
+      // A group of the weight lies within one group of the activations.
+      return is_int && is_group && (weight.group_size == 16 || weight.group_size == 32);
     case ActivationFormat::kFp8Group128:
       // A min would need its own product with the token's group scale; no format asks for that.
       if (weight.has_min || (is_group && weight.group_size != 128)) return false;

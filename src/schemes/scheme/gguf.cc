@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Weights in the blocks of a GGUF file (Q4_0 ... Q6_K), run at their own bits with 16-bit activations.
+// Weights in the blocks of a GGUF file (Q4_0 ... Q6_K), run at their own bits with int8 activations that have a
+// scale per 32 columns, as ggml runs them (or with 16-bit activations: LoadOptions).
 //
 // A block becomes groups of 16 or 32 columns with a scale (and minimum): exactly the values that ggml
 // computes from the stored half floats and sub-block scales, which kernels may keep in that form.
@@ -45,7 +46,7 @@ class GgufSource final : public WeightSource {
              .super_group = IsKQuant(type_.type) ? type_.block_elems / type_.group_elems : 0};
     info_ = {.name = tensor.name,
              .scheme = SchemeName(type_.type),
-             .activation = ActivationFormat::kBf16,
+             .activation = ActivationFormat::kInt8Group32,
              .stored_bytes = tensor.bytes,
              .dequantized = DType::kF32,
              .note = {}};
