@@ -144,7 +144,8 @@ class AmxEpilogue {
                            int64_t rows, const std::byte* partial, std::byte* total) {
     const ActivationView& x = ctx.call.x;
     const GroupScales<kAmxChannels>& scales = ctx.layout.scales;
-    const auto row_scales = kTokenGroups ? x.scales + row * x.scales_per_row() + g / ctx.groups_per_token_scale : nullptr;
+    const float* row_scales =
+        kTokenGroups ? x.scales + row * x.scales_per_row() + g / ctx.groups_per_token_scale : nullptr;
     const int64_t scale_stride = kTokenGroups ? x.scales_per_row() : 0;
     const int64_t sum_stride = kMin ? x.sum_groups() : 0;
     __m512 scale[2], min[2];

@@ -36,7 +36,8 @@ class AmxInt8Rows {
   using Context = typename Kernel::Context;
 
   static bool Accepts(const Context& ctx) {
-    return ctx.call.x.rows > 0 && ctx.call.x.rows <= kMaxRows && ctx.weight_groups && ctx.grouped() && !ctx.call.x.tiled;
+    const ActivationView& x = ctx.call.x;
+    return x.rows > 0 && x.rows <= kMaxRows && !x.tiled && ctx.weight_groups && ctx.grouped();
   }
 
   [[gnu::noinline]] static void Run(const Context& ctx, int64_t panel_begin, int64_t panel_end) {

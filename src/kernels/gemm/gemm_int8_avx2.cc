@@ -153,8 +153,8 @@ struct Kernel {
       const auto* scale = reinterpret_cast<const __m256i*>(panel + layout.scales2 + at * 4);
       const auto* zero = reinterpret_cast<const __m256i*>(panel + layout.zeros2 + at * 4);
       auto* out = reinterpret_cast<__m256i*>(total2);
-      const __m256i scaled = _mm256_sub_epi32(_mm256_mullo_epi32(dot, _mm256_loadu_si256(scale)),
-                                              _mm256_mullo_epi32(_mm256_loadu_si256(zero), _mm256_set1_epi32(group.sum)));
+      const __m256i offset = _mm256_mullo_epi32(_mm256_loadu_si256(zero), _mm256_set1_epi32(group.sum));
+      const __m256i scaled = _mm256_sub_epi32(_mm256_mullo_epi32(dot, _mm256_loadu_si256(scale)), offset);
       _mm256_store_si256(out, _mm256_add_epi32(_mm256_load_si256(out), scaled));
       return;
     }
@@ -163,7 +163,8 @@ struct Kernel {
     const __m256 scale = _mm256_mul_ps(_mm256_set1_ps(group.token_scale), _mm256_loadu_ps(scales + at));
     __m256 acc = _mm256_fmadd_ps(value, scale, _mm256_load_ps(total));
     if (mins != nullptr) {
-      acc = _mm256_fmadd_ps(_mm256_set1_ps(static_cast<float>(group.sum) * group.token_scale), _mm256_loadu_ps(mins + at), acc);
+      const float sum = static_cast<float>(group.sum) * group.token_scale;
+      acc = _mm256_fmadd_ps(_mm256_set1_ps(sum), _mm256_loadu_ps(mins + at), acc);
     }
     _mm256_store_ps(total, acc);
   }
