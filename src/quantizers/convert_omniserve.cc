@@ -64,11 +64,7 @@ class OmniserveWriter final : public ModuleWriter {
           OCTAVO_RETURN_IF_ERROR(ReadZeroRows(*item.source, target.form, row, count, rows));
           return encoder.AddRows(row, rows);
         }));
-    const auto bytes = encoder.bytes();
-    for (size_t i = 0; i < bytes.size(); ++i) {
-      OCTAVO_RETURN_IF_ERROR(writer.WriteTensor(specs[i].name, bytes[i]));
-    }
-    return Status::Ok();
+    return WriteWhole(specs, encoder.bytes(), writer);
   }
 
   Result<Json> Config(const std::vector<std::string>& /*dense*/) const override { return Json(); }
@@ -100,20 +96,13 @@ class QoqWriter final : public ModuleWriter {
 
   Status Write(const ConvertItem& item, SafetensorsWriter& writer) const override {
     const TargetModule target = Target(item);
-    const std::vector<TensorSpec> specs = scheme_->tensors(target);
-    OCTAVO_RETURN_IF_ERROR(
-        ForRowBlocks(job_, target.n, item.tensor->bytes, [&](int64_t row, int64_t count) -> Status {
-          WeightRows rows;
-          OCTAVO_RETURN_IF_ERROR(ReadZeroRows(*item.source, form_, row, count, rows));
-          std::vector<TensorPiece> pieces;
-          scheme_->encode(target, Quantized(rows), row, pieces);
-          for (size_t i = 0; i < pieces.size(); ++i) {
-            OCTAVO_RETURN_IF_ERROR(writer.WriteAt(specs[i].name, pieces[i].offset, pieces[i].bytes));
-          }
-          return Status::Ok();
-        }));
-    for (const TensorSpec& spec : specs) OCTAVO_RETURN_IF_ERROR(writer.MarkComplete(spec.name));
-    return Status::Ok();
+    const auto encode = [&](int64_t row, int64_t count, std::vector<TensorPiece>& pieces) -> Status {
+      WeightRows rows;
+      OCTAVO_RETURN_IF_ERROR(ReadZeroRows(*item.source, form_, row, count, rows));
+      scheme_->encode(target, Quantized(rows), row, pieces);
+      return Status::Ok();
+    };
+    return WritePieces(item, scheme_->tensors(target), encode, writer);
   }
 
   Result<Json> Config(const std::vector<std::string>& dense) const override {

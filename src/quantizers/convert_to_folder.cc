@@ -81,11 +81,7 @@ class TransposedWriter final : public ModuleWriter {
           OCTAVO_RETURN_IF_ERROR(ReadIntRows(*item.source, row, count, scratch, rows));
           return encoder.AddRows(row, rows);
         }));
-    const auto bytes = encoder.bytes();
-    for (size_t i = 0; i < bytes.size(); ++i) {
-      OCTAVO_RETURN_IF_ERROR(writer.WriteTensor(specs[i].name, bytes[i]));
-    }
-    return Status::Ok();
+    return WriteWhole(specs, encoder.bytes(), writer);
   }
 
   Result<Json> Config(const std::vector<std::string>& dense) const override {
@@ -142,21 +138,14 @@ class CompressedWriter final : public ModuleWriter {
 
   Status Write(const ConvertItem& item, SafetensorsWriter& writer) const override {
     const TargetModule target = Target(item);
-    const std::vector<TensorSpec> specs = CompressedTensors(target);
-    OCTAVO_RETURN_IF_ERROR(
-        ForRowBlocks(job_, target.n, item.tensor->bytes, [&](int64_t row, int64_t count) -> Status {
-          WeightRows scratch;
-          IntRows rows;
-          OCTAVO_RETURN_IF_ERROR(ReadIntRows(*item.source, row, count, scratch, rows));
-          std::vector<TensorPiece> pieces;
-          EncodeCompressed(target, Signed(rows), row, pieces);
-          for (size_t i = 0; i < pieces.size(); ++i) {
-            OCTAVO_RETURN_IF_ERROR(writer.WriteAt(specs[i].name, pieces[i].offset, pieces[i].bytes));
-          }
-          return Status::Ok();
-        }));
-    for (const TensorSpec& spec : specs) OCTAVO_RETURN_IF_ERROR(writer.MarkComplete(spec.name));
-    return Status::Ok();
+    const auto encode = [&](int64_t row, int64_t count, std::vector<TensorPiece>& pieces) -> Status {
+      WeightRows scratch;
+      IntRows rows;
+      OCTAVO_RETURN_IF_ERROR(ReadIntRows(*item.source, row, count, scratch, rows));
+      EncodeCompressed(target, Signed(rows), row, pieces);
+      return Status::Ok();
+    };
+    return WritePieces(item, CompressedTensors(target), encode, writer);
   }
 
   Result<Json> Config(const std::vector<std::string>& dense) const override {
@@ -279,6 +268,30 @@ Result<std::unique_ptr<ModuleWriter>> MakeWriter(const ConvertJob& job) {
 }
 
 }  // namespace
+
+Status ModuleWriter::WritePieces(const ConvertItem& item, const std::vector<TensorSpec>& specs,
+                                 const EncodeRows& encode, SafetensorsWriter& writer) const {
+  OCTAVO_RETURN_IF_ERROR(ForRowBlocks(
+      job_, item.source->spec().n, item.tensor->bytes, [&](int64_t row, int64_t count) -> Status {
+        std::vector<TensorPiece> pieces;
+        OCTAVO_RETURN_IF_ERROR(encode(row, count, pieces));
+        for (size_t i = 0; i < pieces.size(); ++i) {
+          OCTAVO_RETURN_IF_ERROR(writer.WriteAt(specs[i].name, pieces[i].offset, pieces[i].bytes));
+        }
+        return Status::Ok();
+      }));
+  for (const TensorSpec& spec : specs) OCTAVO_RETURN_IF_ERROR(writer.MarkComplete(spec.name));
+  return Status::Ok();
+}
+
+Status ModuleWriter::WriteWhole(const std::vector<TensorSpec>& specs,
+                                const std::vector<std::span<const std::byte>>& bytes,
+                                SafetensorsWriter& writer) {
+  for (size_t i = 0; i < bytes.size(); ++i) {
+    OCTAVO_RETURN_IF_ERROR(writer.WriteTensor(specs[i].name, bytes[i]));
+  }
+  return Status::Ok();
+}
 
 Status ConvertToFolder(const ConvertJob& job, ConvertResult& result) {
   OCTAVO_ASSIGN_OR_RETURN(const std::unique_ptr<ModuleWriter> modules, MakeWriter(job));

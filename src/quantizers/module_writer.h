@@ -2,7 +2,11 @@
 // How one target form of `octavo convert` stores the quantized modules of a folder.
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
+#include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -10,6 +14,7 @@
 #include "io/safetensors_writer.h"
 #include "octavo/status.h"
 #include "quantizers/convert_job.h"
+#include "schemes/scheme.h"
 
 namespace octavo {
 
@@ -28,6 +33,14 @@ class ModuleWriter {
   virtual Result<Json> Config(const std::vector<std::string>& dense) const = 0;
 
  protected:
+  // Writes a module whose tensors come piece by piece, block of rows by block of rows.
+  using EncodeRows = std::function<Status(int64_t row, int64_t count, std::vector<TensorPiece>& pieces)>;
+  Status WritePieces(const ConvertItem& item, const std::vector<TensorSpec>& specs, const EncodeRows& encode,
+                     SafetensorsWriter& writer) const;
+  // Writes a module whose tensors are whole.
+  static Status WriteWhole(const std::vector<TensorSpec>& specs,
+                           const std::vector<std::span<const std::byte>>& bytes, SafetensorsWriter& writer);
+
   const ConvertJob& job_;
 };
 
