@@ -6,10 +6,12 @@
 
 #include <charconv>
 #include <optional>
+#include <utility>
 
 #include "kernels/attention/attention_kernel.h"
 #include "kernels/attention_speed.h"
 #include "kernels/gemm_speed.h"
+#include "kernels/onednn_speed.h"
 
 namespace octavo {
 namespace {
@@ -64,6 +66,24 @@ void AddGemm(const BenchKernelsOptions& options, const GemmKernel& kernel, const
   }
 }
 
+void AddOneDnn(const BenchKernelsOptions& options, const WeightShape& shape, IsaLevel isa,
+               std::vector<KernelBench>& out) {
+  if (!HasOneDnn()) return;
+  for (const auto& [type, name] : {std::pair(OneDnnType::kBf16, "gemm/bf16/onednn"),
+                                   std::pair(OneDnnType::kInt8, "gemm/w8a8/onednn")}) {
+    for (const int64_t rows : options.rows) {
+      const auto run = [type = type, rows, shape, isa, rounds = options.rounds,
+                        mib = options.cold_mib]() -> Result<Json> {
+        OCTAVO_ASSIGN_OR_RETURN(
+            OneDnnSpeed speed,
+            OneDnnSpeed::Create(type, rows, shape.n, shape.k, static_cast<size_t>(mib) << 20, isa));
+        return Measure(speed, rounds);
+      };
+      out.push_back({name, fmt::format("m {} n {} k {}", rows, shape.n, shape.k), run});
+    }
+  }
+}
+
 void AddAttention(const BenchKernelsOptions& options, const AttentionKernel& kernel, KvDType dtype,
                   std::vector<KernelBench>& out) {
   const std::string name =
@@ -103,6 +123,7 @@ Result<std::vector<KernelBench>> PlanKernelBenches(const BenchKernelsOptions& op
         if (wanted) AddGemm(options, *kernel, c, all);
       }
     }
+    AddOneDnn(options, shape, isa, all);
   }
   for (int level = 0; level <= static_cast<int>(isa); ++level) {
     const AttentionKernel& kernel = FindAttentionKernel(static_cast<IsaLevel>(level));
@@ -138,7 +159,7 @@ std::string KernelTable(const Json& report) {
                         r["gb_s"].get<double>(), r["pct_peak"].get<double>(),
                         read > 0 ? fmt::format("{:.0f}", read) : "-");
   }
-  return text;
+  return text + fmt::format("\nBeside them: {}\n", m["onednn"].get<std::string>());
 }
 
 }  // namespace octavo

@@ -7,6 +7,7 @@
 #include "cli/command.h"
 #include "cli/progress_bar.h"
 #include "cli/report.h"
+#include "kernels/onednn_speed.h"
 #include "kernels/roofline.h"
 
 namespace octavo {
@@ -30,7 +31,8 @@ Status RunBenchKernels(const Options& options) {
                    {"int8_gops", roofline.BestInt8()},
                    {"bf16_gflops", roofline.BestBf16()},
                    {"f32_gflops", roofline.f32_gflops},
-                   {"dram_gb_s", roofline.dram_gb_s}}},
+                   {"dram_gb_s", roofline.dram_gb_s},
+                   {"onednn", OneDnnVersion()}}},
                  {"results", Json::array()}};
   ProgressBar progress({.label = "kernels", .item_name = "kernels"});
   for (const KernelBench& bench : benches) {

@@ -5,6 +5,8 @@
 
 #include <set>
 
+#include "kernels/onednn_speed.h"
+
 namespace octavo {
 namespace {
 
@@ -59,10 +61,23 @@ TEST(BenchKernelsTest, MeasuresAndPrintsARow) {
   (*result)["shape"] = benches->front().shape;
   const Json report = {{"machine",
                         {{"cpu", "a CPU"}, {"isa", "avx2"}, {"int8_gops", 1.0}, {"bf16_gflops", 2.0},
-                         {"f32_gflops", 3.0}, {"dram_gb_s", 4.0}}},
+                         {"f32_gflops", 3.0}, {"dram_gb_s", 4.0}, {"onednn", "oneDNN 1.2.3"}}},
                        {"results", {*result}}};
   EXPECT_NE(KernelTable(report).find("| gemm/f32/gemm_f32_"), std::string::npos);
   EXPECT_NE(KernelTable(report).find("| m 2 n 64 k 64 |"), std::string::npos);
+  EXPECT_NE(KernelTable(report).find("Beside them: oneDNN 1.2.3"), std::string::npos);
+}
+
+TEST(BenchKernelsTest, ShowsOneDnnWhereTheBuildHasIt) {
+  EXPECT_EQ(Names({}, IsaLevel::kAvx2).contains("gemm/w8a8/onednn"), HasOneDnn());
+  Result<OneDnnSpeed> speed = OneDnnSpeed::Create(OneDnnType::kBf16, 2, 64, 64, 1 << 20, DetectedIsa());
+  ASSERT_EQ(speed.ok(), HasOneDnn());
+  if (!speed.ok()) {
+    EXPECT_EQ(speed.status().code(), StatusCode::kUnimplemented);
+    EXPECT_NE(OneDnnVersion().find("OCTAVO_ONEDNN"), std::string::npos);
+    return;
+  }
+  EXPECT_GT(speed->Round().seconds, 0);
 }
 
 }  // namespace
