@@ -196,7 +196,8 @@ def gguf_blocks(run):
         path = run.scratch / f"{kind}.gguf"
         want = gguf_file(run, path, kind)
         writes = f"`convert --to gguf-{kind.lower()}`" if kind in ("Q8_0", "Q4_0") else ""
-        run.check(f"GGUF {kind}", path, want, "gguf", writes, bound=2e-2)  # int8 activations per 32 columns
+        # int8 activations per 32 columns; random blocks saturate attention, where one near tie may turn.
+        run.check(f"GGUF {kind}", path, want, "gguf", writes, bound=1e-1 if kind.endswith("_K") else 2e-2)
 
 
 def auto_round_values(tensors, module, config):
