@@ -8,12 +8,12 @@
 #include <string>
 #include <vector>
 
+#include "base/digest.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "cli/testing.h"
 #include "engine/tiny_model.h"
 #include "io/checkpoint.h"
-#include "quality/sha256.h"
 
 namespace octavo {
 namespace {

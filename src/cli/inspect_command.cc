@@ -106,9 +106,34 @@ std::vector<std::string> FindLinearModules(const Checkpoint& checkpoint, const M
   return modules;
 }
 
-Result<std::vector<LinearPart>> DescribeLinears(std::shared_ptr<const Checkpoint> checkpoint,
-                                                const ModelArch& arch,
-                                                const InspectOptions& options) {
+// A calibrated scale of the checkpoint, by the name of its tensor.
+struct StaticScale {
+  std::string name;
+  float value = 0;
+};
+
+struct Description {
+  std::vector<LinearPart> parts;
+  std::vector<StaticScale> scales;  // of activations and of the KV cache
+};
+
+Result<std::vector<StaticScale>> FindScales(const std::vector<LinearPart>& parts,
+                                            const WeightLoader& loader, bool kv_cache) {
+  constexpr std::string_view kKeys = ".k_proj";
+  std::vector<StaticScale> scales;
+  for (const LinearPart& part : parts) {
+    if (part.input_scale > 0) scales.push_back({part.module + ".input_scale", part.input_scale});
+    if (!kv_cache || !part.module.ends_with(kKeys)) continue;
+    const std::string attention = part.module.substr(0, part.module.size() - kKeys.size());
+    OCTAVO_ASSIGN_OR_RETURN(const WeightLoader::KvScales kv, loader.LoadKvScales(attention));
+    scales.push_back({attention + ".k_scale", kv.k});
+    scales.push_back({attention + ".v_scale", kv.v});
+  }
+  return scales;
+}
+
+Result<Description> Describe(std::shared_ptr<const Checkpoint> checkpoint,
+                             const ModelArch& arch, bool kv_cache, const InspectOptions& options) {
   OCTAVO_ASSIGN_OR_RETURN(const IsaLevel isa, ActiveIsa());
   ThreadPool pool(1);
   LoadOptions load;
@@ -132,7 +157,8 @@ Result<std::vector<LinearPart>> DescribeLinears(std::shared_ptr<const Checkpoint
     part.module = "lm_head (tied)";
     parts.push_back(std::move(part));
   }
-  return parts;
+  OCTAVO_ASSIGN_OR_RETURN(std::vector<StaticScale> scales, FindScales(parts, loader, kv_cache));
+  return Description{std::move(parts), std::move(scales)};
 }
 
 Json LinearRow(const LinearPart& part) {
@@ -145,15 +171,36 @@ Json LinearRow(const LinearPart& part) {
           {"note", part.note}};
 }
 
-// Rows that differ only in the layer number become one, "model.layers.*.mlp.up_proj", with a count.
+// "model.layers.*.mlp.up_proj", for what differs only in the layer number.
+std::string AnyLayer(std::string module) {
+  const std::string number = fmt::format(".{}.", LayerNumber(module));
+  const size_t at = module.find(number);
+  return at == module.npos ? module : module.replace(at, number.size(), ".*.");
+}
+
+// The same scales of all layers in one row, smallest to largest.
+void PrintScales(const std::vector<StaticScale>& scales, bool each) {
+  if (scales.empty()) return;
+  std::vector<std::pair<std::string, std::vector<float>>> rows;
+  for (const StaticScale& scale : scales) {
+    const std::string name = each ? scale.name : AnyLayer(scale.name);
+    auto row = std::find_if(rows.begin(), rows.end(), [&](const auto& r) { return r.first == name; });
+    if (row == rows.end()) row = rows.insert(rows.end(), {name, {}});
+    row->second.push_back(scale.value);
+  }
+  fmt::print("\n  {:>3}  {:<52} {}\n", "", "static scales", "range");
+  for (const auto& [name, values] : rows) {
+    const auto [low, high] = std::minmax_element(values.begin(), values.end());
+    fmt::print("  {:>3}  {:<52} {}\n", each ? "" : std::to_string(values.size()), name,
+               *low == *high ? fmt::format("{:.4g}", *low) : fmt::format("{:.4g} to {:.4g}", *low, *high));
+  }
+}
+
+// Rows that differ only in the layer number become one, with a count.
 std::vector<std::pair<Json, int>> MergeLayers(const Json& linears) {
   std::vector<std::pair<Json, int>> merged;
   for (Json row : linears) {
-    auto module = row["module"].get<std::string>();
-    const std::string number = fmt::format(".{}.", LayerNumber(module));
-    if (const size_t at = module.find(number); at != module.npos) {
-      row["module"] = module.replace(at, number.size(), ".*.");
-    }
+    row["module"] = AnyLayer(row["module"].get<std::string>());
     const auto same = std::find_if(merged.begin(), merged.end(),
                                    [&](const auto& other) { return other.first == row; });
     if (same != merged.end()) {
@@ -220,15 +267,21 @@ Status InspectModel(const InspectOptions& options) {
   OCTAVO_ASSIGN_OR_RETURN(const Json config, NormalizeConfig(checkpoint->config()));
   OCTAVO_ASSIGN_OR_RETURN(const ModelArch* arch, FindArch(config));
   OCTAVO_ASSIGN_OR_RETURN(const ModelConfig model, arch->parse_config(config));
-  OCTAVO_ASSIGN_OR_RETURN(const auto parts, DescribeLinears(checkpoint, *arch, options));
   OCTAVO_ASSIGN_OR_RETURN(const auto quantization, QuantizationConfig::FromCheckpoint(*checkpoint));
+  OCTAVO_ASSIGN_OR_RETURN(
+      const Description description,
+      Describe(checkpoint, *arch, quantization.kv_cache().has_value(), options));
 
   Json tensors = Json::array();
   for (const StoredTensor& tensor : checkpoint->tensors()) {
     tensors.push_back(TensorRow(tensor.name, TypeOf(tensor), tensor.shape, tensor.bytes));
   }
   Json linears = Json::array();
-  for (const LinearPart& part : parts) linears.push_back(LinearRow(part));
+  for (const LinearPart& part : description.parts) linears.push_back(LinearRow(part));
+  Json scales = Json::array();
+  for (const StaticScale& scale : description.scales) {
+    scales.push_back({{"name", scale.name}, {"value", scale.value}});
+  }
   const std::string method = checkpoint->is_gguf()       ? "gguf"
                              : quantization.quantized() ? quantization.method()
                                                         : "none";
@@ -243,6 +296,7 @@ Status InspectModel(const InspectOptions& options) {
     PrintTensors(tensors, options.tensors);
     fmt::print("\n");
     PrintLinears(linears, options.layers);
+    PrintScales(description.scales, options.layers);
   }
   return WriteJsonReport(options.json, {{"path", options.path},
                                         {"architecture", model.architecture},
@@ -254,6 +308,7 @@ Status InspectModel(const InspectOptions& options) {
                                         {"totals", totals},
                                         {"types", SumByType(tensors)},
                                         {"linears", linears},
+                                        {"static_scales", scales},
                                         {"tensors", tensors}});
 }
 

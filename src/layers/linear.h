@@ -22,6 +22,7 @@ struct LinearPart {
   int64_t n = 0;
   int64_t k = 0;
   double stored_bits = 0;    // bits per weight on disk, scales included
+  float input_scale = 0;     // stored scale of all its activations; 0: every token has its own
 };
 
 class Linear {

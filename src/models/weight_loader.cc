@@ -156,7 +156,8 @@ LinearPart WeightLoader::Describe(const std::string& module, const WeightSource&
           .activation = format,
           .n = source.spec().n,
           .k = source.spec().k,
-          .stored_bits = source.bits_per_weight()};
+          .stored_bits = source.bits_per_weight(),
+          .input_scale = source.info().input_scale};
 }
 
 Result<LinearPart> WeightLoader::DescribeLinear(const std::string& module) const {

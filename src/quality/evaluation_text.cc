@@ -6,9 +6,9 @@
 
 #include <algorithm>
 
+#include "base/digest.h"
 #include "base/file.h"
 #include "metrics/perplexity.h"
-#include "quality/sha256.h"
 
 namespace octavo {
 namespace {
@@ -33,7 +33,7 @@ Result<EvaluationText> LoadEvaluationText(const EvaluationTextOptions& options,
   text.window = options.window;
   if (text.window == 0) text.window = built_in ? kBuiltInTextWindow : kPerplexityWindow;
   OCTAVO_ASSIGN_OR_RETURN(const std::string content, ReadText(options));
-  text.sha256 = Sha256(content);
+  OCTAVO_ASSIGN_OR_RETURN(text.sha256, Sha256(content));
   OCTAVO_ASSIGN_OR_RETURN(text.tokens, tokenizer.Encode(content, /*add_special_tokens=*/true));
   int64_t windows = std::ssize(text.tokens) / text.window;
   if (windows == 0) {

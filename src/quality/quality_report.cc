@@ -10,7 +10,7 @@
 #include <numeric>
 #include <vector>
 
-#include "quality/sha256.h"
+#include "base/digest.h"
 
 namespace octavo {
 namespace {

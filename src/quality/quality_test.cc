@@ -14,7 +14,6 @@
 #include "quality/input_tap.h"
 #include "quality/quality_report.h"
 #include "quality/report_text.h"
-#include "quality/sha256.h"
 #include "quality/svg_plot.h"
 #include "quality/weight_error.h"
 
@@ -82,16 +81,6 @@ TEST(ErrorSumsTest, MatchesTheDefinition) {
   EXPECT_DOUBLE_EQ(sums.relative(), 2.0 / 5.0);
   EXPECT_DOUBLE_EQ(sums.cosine(), 17.0 / (5.0 * std::sqrt(13.0)));
   EXPECT_TRUE(std::isnan(ErrorSums().relative()));
-}
-
-TEST(Sha256Test, MatchesPublishedVectors) {
-  // FIPS 180-2, appendix B.1.
-  EXPECT_EQ(Sha256("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
-  const std::string path = ::testing::TempDir() + "/sha256_test";
-  ASSERT_TRUE(WriteFileAtomically(path, "abc").ok());
-  EXPECT_EQ(Sha256OfFile(path).value(), Sha256("abc"));
-  std::filesystem::remove(path);
-  EXPECT_FALSE(Sha256OfFile(path).ok());
 }
 
 CompareInput GoldenInput(const std::string& a, const std::string& b) {

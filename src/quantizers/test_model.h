@@ -16,6 +16,7 @@
 #include "base/float16.h"
 #include "io/checkpoint.h"
 #include "io/safetensors_writer.h"
+#include "quantizers/inject_outliers.h"
 
 namespace octavo {
 
@@ -45,28 +46,14 @@ class TestModel {
   // Rewrites one tensor of a model with a single file.
   void Edit(const std::string& tensor, const Change& change) { EditAll({{tensor, change}}); }
 
-  // The channels of every norm's output become `factor` times larger, and the columns that read them
-  // as much smaller: the model's function stays.
-  void InjectOutliers(const std::vector<size_t>& channels, float factor) {
-    auto checkpoint = Checkpoint::Open(path());
-    ASSERT_TRUE(checkpoint.ok()) << checkpoint.status().ToString();
-    std::unordered_map<std::string, Change> changes;
-    for (const StoredTensor& tensor : (*checkpoint)->tensors()) {
-      const auto ends = [&](std::string_view suffix) { return tensor.name.ends_with(suffix); };
-      if (tensor.name.find(".layers.") == std::string::npos) continue;
-      const bool norm = ends("norm.weight") || ends("norm.bias");
-      const bool reads = ends("q_proj.weight") || ends("k_proj.weight") || ends("v_proj.weight") ||
-                         ends("gate_proj.weight") || ends("up_proj.weight") || ends("fc1.weight");
-      if (!norm && !reads) continue;
-      const auto cols = static_cast<size_t>(norm ? tensor.rows() : tensor.cols());
-      const float by = norm ? factor : 1 / factor;
-      changes[tensor.name] = [=](std::vector<float>& values) {
-        for (size_t i = 0; i < values.size(); ++i) {
-          if (std::find(channels.begin(), channels.end(), i % cols) != channels.end()) values[i] *= by;
-        }
-      };
-    }
-    EditAll(changes);
+  // Gives the model `dims` outlier features, `factor` times larger, by the library.
+  void InjectOutliers(int64_t dims, float factor) {
+    const std::string output = (root_ / "outliers").string();
+    const auto result = octavo::InjectOutliers(
+        {.model = path(), .output = output, .dims = dims, .factor = factor}, nullptr);
+    ASSERT_TRUE(result.ok()) << result.status().ToString();
+    std::filesystem::remove_all(path());
+    std::filesystem::rename(output, path());
   }
 
  private:
