@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -12,6 +13,7 @@
 #include "base/file.h"
 #include "cli/progress_bar.h"
 #include "cli/report.h"
+#include "cli/sensitivity_cache.h"
 #include "quality/svg_plot.h"
 #include "quantizers/bit_budget.h"
 #include "quantizers/module_choice.h"
@@ -52,7 +54,7 @@ class Chooser {
     for (size_t i = 0; i < sensitivity_.candidates.size(); ++i) {
       if (sensitivity_.candidates[i] == kScheme_dense.name) continue;
       Measured uniform{.name = sensitivity_.candidates[i], .point = budget_->Uniform(static_cast<int>(i))};
-      OCTAVO_ASSIGN_OR_RETURN(uniform.kl, meter_->MeasureMix(uniform.point.choice));
+      OCTAVO_ASSIGN_OR_RETURN(uniform.kl, MeasureMix(uniform.point.choice));
       uniforms_.push_back(std::move(uniform));
     }
     OCTAVO_RETURN_IF_ERROR(Choose());
@@ -61,7 +63,8 @@ class Chooser {
     recipe.source = Summary();
     quantize_.recipe = std::make_shared<const QuantizeRecipe>(std::move(recipe));
     fmt::print(stderr, "{}", Describe());
-    return AutoScheme{.report = Report(), .markdown = Markdown(), .svg = Plot()};
+    return AutoScheme{
+        .report = Report(), .markdown = Markdown(), .svg = Plot(), .cache = cache_->path()};
   }
 
  private:
@@ -76,12 +79,9 @@ class Chooser {
     options.cancel = quantize_.cancel;
     OCTAVO_ASSIGN_OR_RETURN(SensitivityMeter meter, SensitivityMeter::Create(options, pool_));
     meter_.emplace(std::move(meter));
-    ProgressBar bar({.label = "measure", .item_name = "layers"});
-    const auto progress = [&bar](uint64_t done, uint64_t total) { bar.Update(done, total); };
-    if (options_.sensitivity.empty()) {
-      OCTAVO_ASSIGN_OR_RETURN(sensitivity_, meter_->Measure(progress));
-      return Status::Ok();
-    }
+    cache_.emplace(quantize_.output, meter_->fingerprint());
+    known_ = cache_->Load();
+    if (options_.sensitivity.empty()) return MeasureUnlessKnown();
     OCTAVO_ASSIGN_OR_RETURN(const Json json, ParseJsonFile(options_.sensitivity, {.max_bytes = 64 << 20}));
     auto parsed = ParseSensitivity(json);
     if (!parsed.ok()) return std::move(parsed).status().WithContext(options_.sensitivity);
@@ -90,21 +90,45 @@ class Chooser {
           "{}: measured for another model, text, list of candidates or instruction set",
           options_.sensitivity));
     }
+    known_.mixes = ParseMixes(json, parsed->units.size(), parsed->candidates.size());
     sensitivity_ = *std::move(parsed);
+    known_.sensitivity = sensitivity_;
     return Status::Ok();
+  }
+
+  Status MeasureUnlessKnown() {
+    if (known_.sensitivity) {
+      fmt::print(stderr, "auto: measured before, for the same model, text and candidates\n");
+      sensitivity_ = *known_.sensitivity;
+      return Status::Ok();
+    }
+    ProgressBar bar({.label = "measure", .item_name = "layers"});
+    OCTAVO_ASSIGN_OR_RETURN(sensitivity_, meter_->Measure([&bar](uint64_t done, uint64_t total) {
+      bar.Update(done, total);
+    }));
+    known_.sensitivity = sensitivity_;
+    return cache_->Save(known_);
+  }
+
+  Result<double> MeasureMix(const std::vector<int>& choice) {
+    if (const auto it = known_.mixes.find(choice); it != known_.mixes.end()) return it->second;
+    OCTAVO_ASSIGN_OR_RETURN(const double kl, meter_->MeasureMix(choice));
+    known_.mixes[choice] = kl;
+    OCTAVO_RETURN_IF_ERROR(cache_->Save(known_));
+    return kl;
   }
 
   // Predicted divergences are sums over units; a limit is held against what the mix really has.
   Status Choose() {
     if (options_.bits_per_weight > 0) {
       OCTAVO_ASSIGN_OR_RETURN(choice_.point, budget_->ForBits(options_.bits_per_weight));
-      OCTAVO_ASSIGN_OR_RETURN(choice_.kl, meter_->MeasureMix(choice_.point.choice));
+      OCTAVO_ASSIGN_OR_RETURN(choice_.kl, MeasureMix(choice_.point.choice));
       return Status::Ok();
     }
     double target = max_kld_;
     for (int i = 0; i < kMaxTries; ++i) {
       OCTAVO_ASSIGN_OR_RETURN(choice_.point, budget_->ForKl(target));
-      OCTAVO_ASSIGN_OR_RETURN(choice_.kl, meter_->MeasureMix(choice_.point.choice));
+      OCTAVO_ASSIGN_OR_RETURN(choice_.kl, MeasureMix(choice_.point.choice));
       if (choice_.kl <= max_kld_) return Status::Ok();
       target = 0.9 * choice_.point.kl * max_kld_ / choice_.kl;
     }
@@ -165,6 +189,7 @@ class Chooser {
       json["choice"]["units"][sensitivity_.units[i].name] =
           CandidateOf(sensitivity_.candidates[static_cast<size_t>(choice_.point.choice[i])]);
     }
+    json["mixes"] = MixesJson(known_.mixes);
     json["uniform"] = Json::array();
     for (const Measured& uniform : uniforms_) {
       json["uniform"].push_back({{"scheme", uniform.name},
@@ -241,6 +266,8 @@ class Chooser {
   QuantizeOptions& quantize_;
   ThreadPool pool_;
   std::optional<SensitivityMeter> meter_;
+  std::optional<SensitivityCache> cache_;
+  SensitivityMeasurements known_;
   Sensitivity sensitivity_;
   std::optional<BitBudget> budget_;
   std::vector<Measured> uniforms_;
@@ -281,6 +308,13 @@ Status WriteAutoScheme(const AutoScheme& automatic, const std::string& folder) {
   OCTAVO_RETURN_IF_ERROR(WriteFileAtomically(stem + ".md", automatic.markdown));
   OCTAVO_RETURN_IF_ERROR(WriteFileAtomically(stem + ".svg", automatic.svg));
   return WriteFileAtomically(stem + ".json", DumpJson(automatic.report, 1) + "\n");
+}
+
+Status RemoveSensitivityCache(const AutoScheme& automatic) {
+  std::error_code error;
+  std::filesystem::remove(automatic.cache, error);
+  if (!error) return Status::Ok();
+  return IoError(fmt::format("{}: remove failed: {}", automatic.cache, error.message()));
 }
 
 }  // namespace octavo

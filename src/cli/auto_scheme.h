@@ -31,15 +31,20 @@ struct AutoScheme {
   Json report;           // octavo_sensitivity.json
   std::string markdown;  // .md
   std::string svg;       // .svg
+  std::string cache;     // file that the checkpoint makes superfluous
 };
 
 // Sets quantize.recipe. quantize.calibration holds the text to measure on; `max_kld` as --max-kld, 0: none.
 // Errors: InvalidArgument for a budget that no choice keeps, and for options that make no sense; those
-// of SensitivityMeter.
+// of SensitivityMeter. What was measured is kept in OUTPUT.sensitivity.json until the checkpoint is there,
+// so that a run that stops, or a budget that is refused, does not measure again.
 Result<AutoScheme> ChooseAutoScheme(const AutoSchemeOptions& options, double max_kld,
                                     QuantizeOptions& quantize);
 
 // Writes octavo_sensitivity.{json,md,svg} into the checkpoint's folder.
 Status WriteAutoScheme(const AutoScheme& automatic, const std::string& folder);
+
+// Removes the cache, once the checkpoint is there.
+Status RemoveSensitivityCache(const AutoScheme& automatic);
 
 }  // namespace octavo

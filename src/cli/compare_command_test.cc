@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <map>
 #include <fstream>
 #include <string>
 #include <vector>
@@ -152,6 +153,45 @@ TEST_F(CompareCommandTest, CertificateLiesBesideTheCheckpoint) {
   EXPECT_TRUE(weights);
   EXPECT_TRUE(fs::exists(root_ + "/good/octavo_report.html"));
   EXPECT_TRUE(fs::exists(root_ + "/good/octavo_report.md"));
+}
+
+TEST_F(CompareCommandTest, SmoothedMatricesHaveNoErrorOfTheirOwn) {
+  const auto transformed = [](const Json& report) {
+    std::map<std::string, bool> modules;
+    for (const Json& row : report["linears"]) {
+      modules[row["module"]] = row["transformed"];
+      for (const char* figure : {"relative_error", "cosine", "output_error"}) {
+        EXPECT_EQ(row[figure].is_null(), row["transformed"].get<bool>()) << row << figure;
+      }
+    }
+    return modules;
+  };
+  const Outcome outcome =
+      RunOctavo({"quantize", model_.path(), "--scheme", "W8A8", "--algorithm", "smoothquant+gptq", "-o",
+                 root_ + "/smooth", "--certificate", "--certificate-windows", "1", "--threads", "2",
+                 "--num-calibration-samples", "4", "--max-seq-length", "64"});
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  std::map<std::string, bool> modules = transformed(ReadJson("smooth/octavo_report.json"));
+  EXPECT_TRUE(modules["model.layers.0.self_attn.q_proj"]);  // behind a norm
+  EXPECT_TRUE(modules["model.layers.1.mlp.up_proj"]);
+  EXPECT_FALSE(modules["model.layers.0.self_attn.o_proj"]);
+  EXPECT_FALSE(modules["model.layers.1.mlp.down_proj"]);
+  for (const char* name : {"smooth/octavo_report.md", "smooth/octavo_report.html"}) {
+    EXPECT_THAT(ReadFile(root_ + "/" + name).value(), HasSubstr("10 of 14 linear layers have no weight"))
+        << name;
+  }
+  // Of other programs' checkpoints only the norms tell.
+  fs::remove(root_ + "/smooth/octavo_quantize.json");
+  ASSERT_EQ(Compare(model_.path(), root_ + "/smooth", {"--json", root_ + "/again.json"}).exit_code, 0);
+  modules = transformed(ReadJson("again.json"));
+  EXPECT_TRUE(modules["model.layers.0.self_attn.q_proj"]);
+  EXPECT_TRUE(modules["model.layers.1.mlp.down_proj"]);
+  // Rounding alone moves nothing.
+  ASSERT_EQ(Quantize("plain").exit_code, 0);
+  for (const auto& [module, moved] : transformed(ReadJson("plain/octavo_report.json"))) {
+    EXPECT_FALSE(moved) << module;
+  }
+  EXPECT_THAT(ReadFile(root_ + "/plain/octavo_report.md").value(), Not(HasSubstr("have no weight")));
 }
 
 TEST_F(CompareCommandTest, ABrokenLimitLeavesNoCheckpoint) {

@@ -170,6 +170,9 @@ Result<QuantizeResult> QuantizeWithBar(QuantizeOptions& options) {
 
 Status ReportResult(const QuantizeCommandOptions& options, const QuantizeResult& result,
                     const Measurements& measurements) {
+  if (measurements.automatic) {
+    OCTAVO_RETURN_IF_ERROR(RemoveSensitivityCache(*measurements.automatic));
+  }
   PrintSummary(options, result);
   Json json = ToJson(options, result);
   if (measurements.automatic) json["choice"] = measurements.automatic->report["choice"];

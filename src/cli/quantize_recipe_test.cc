@@ -18,12 +18,16 @@ namespace {
 namespace fs = std::filesystem;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 class QuantizeRecipeTest : public ::testing::Test {
  protected:
   void TearDown() override {
     fs::remove_all(output_);
-    fs::remove_all(output_ + ".partial");
+    for (const char* suffix : {".partial", ".sensitivity.json", ".refused.json", ".refused.md",
+                               ".refused.html"}) {
+      fs::remove_all(output_ + suffix);
+    }
   }
   Outcome Quantize(std::vector<std::string> arguments) {
     arguments.insert(arguments.begin(), {"quantize", model_.path(), "-o", output_, "--overwrite",
@@ -113,6 +117,47 @@ TEST_F(QuantizeRecipeTest, ChoosesForASize) {
                               "--sensitivity", kept});
   EXPECT_EQ(other.exit_code, 1);
   EXPECT_THAT(other.err, HasSubstr("kept.json: measured for another"));
+}
+
+TEST_F(QuantizeRecipeTest, MeasuresOnce) {
+  const std::string cache = output_ + ".sensitivity.json";
+  const std::string known = "auto: measured before";
+  const auto choose = [&](const std::string& bits, std::vector<std::string> more = {}) {
+    more.insert(more.begin(), {"--bits-per-weight", bits, "--candidates", "W3A16,W4A16,W8A16"});
+    return Auto(more);
+  };
+  // A run that stops after measuring (nothing approves it) leaves its measurements, and only these.
+  const Outcome refused = choose("4.5", {"--max-kld", "1e-9", "--certificate-windows", "1"});
+  ASSERT_EQ(refused.exit_code, 1) << refused.err;
+  EXPECT_THAT(refused.err, Not(HasSubstr(known)));
+  EXPECT_FALSE(fs::exists(output_));
+  ASSERT_TRUE(fs::exists(cache));
+  const Json measured = *ParseJsonFile(cache);
+
+  const Outcome again = choose("4.5", {"--resume"});
+  ASSERT_EQ(again.exit_code, 0) << again.err;
+  EXPECT_THAT(again.err, HasSubstr(known));
+  EXPECT_FALSE(fs::exists(cache));
+  EXPECT_EQ(Report("octavo_sensitivity.json")["units"], measured["units"]);
+  EXPECT_EQ(Report("octavo_sensitivity.json")["mixes"], measured["mixes"]);
+
+  // Another budget for the finished folder; a figure that is doctored there shows where it came from.
+  Json doctored = Report("octavo_sensitivity.json");
+  doctored["mixes"][0]["kl"] = 0.125;
+  ASSERT_TRUE(WriteFileAtomically(output_ + "/octavo_sensitivity.json", DumpJson(doctored)).ok());
+  const Outcome other = choose("5.5");
+  ASSERT_EQ(other.exit_code, 0) << other.err;
+  EXPECT_THAT(other.err, HasSubstr(known));
+  EXPECT_EQ(Report("octavo_sensitivity.json")["mixes"][0]["kl"], 0.125);
+
+  // Another text, or a changed model, is measured anew.
+  const Outcome text = choose("5.5", {"--max-seq-length", "32"});
+  ASSERT_EQ(text.exit_code, 0) << text.err;
+  EXPECT_THAT(text.err, Not(HasSubstr(known)));
+  fs::last_write_time(model_.path() + "/model.safetensors", fs::file_time_type::clock::now());
+  const Outcome model = choose("5.5", {"--max-seq-length", "32"});
+  ASSERT_EQ(model.exit_code, 0) << model.err;
+  EXPECT_THAT(model.err, Not(HasSubstr(known)));
 }
 
 TEST_F(QuantizeRecipeTest, ChoosesForAQuality) {

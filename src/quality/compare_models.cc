@@ -13,6 +13,7 @@
 
 #include "quality/input_tap.h"
 #include "quality/residual_stream.h"
+#include "quality/transformed_modules.h"
 #include "schemes/open_linear.h"
 
 namespace octavo {
@@ -62,6 +63,8 @@ class Comparer {
     OCTAVO_RETURN_IF_ERROR(Open(input_.reference, reference_));
     OCTAVO_RETURN_IF_ERROR(Open(input_.other, other_));
     OCTAVO_RETURN_IF_ERROR(CheckVocabularies());
+    transformed_ =
+        TransformedModules::Find(*input_.reference.checkpoint, *input_.other.checkpoint);
     const ModelConfig& a = reference_->model.config();
     const ModelConfig& b = other_->model.config();
     // Both output projections and a softmax take about as long as a third of both models' layers.
@@ -225,9 +228,12 @@ class Comparer {
                               .k = part.k,
                               .bits = part.stored_bits,
                               .reference_bits = linear->parts()[i].stored_bits,
+                              .transformed = transformed_.Contains(part.module),
                               .weight = {kNaN, kNaN, kNaN},
                               .output_error = output_errors[i]};
-        if (input_.weights) {
+        if (quality.transformed) {
+          quality.output_error = kNaN;
+        } else if (input_.weights) {
           const std::string& module = linear->parts()[i].module;
           OCTAVO_ASSIGN_OR_RETURN(const auto from, reference_->linears.OpenLinear(module));
           OCTAVO_ASSIGN_OR_RETURN(const auto to, other_->linears.OpenLinear(part.module));
@@ -322,6 +328,7 @@ class Comparer {
   uint64_t done_ = 0;
   uint64_t total_ = 0;
   uint64_t head_units_ = 1;
+  TransformedModules transformed_;
   ModelComparison result_;
 };
 

@@ -48,6 +48,9 @@ struct LinearQuality {
   int64_t k = 0;
   double bits = 0;        // per weight on disk, scales included
   double reference_bits = 0;
+  // The matrix is not the reference's, rounded (transformed_modules.h): it has no errors of its own, so
+  // the figures below are NaN.
+  bool transformed = false;
   WeightError weight;     // NaN without CompareInput::weights
   // Relative error of the output without bias when both get the reference's inputs (a sample of
   // them), with the rounding of activations that the scheme asks for.

@@ -104,6 +104,7 @@ Json LinearsJson(const std::vector<LinearQuality>& linears) {
                     {"scheme", linear.scheme},
                     {"shape", {linear.n, linear.k}},
                     {"bits_per_weight", linear.bits},
+                    {"transformed", linear.transformed},
                     {"relative_error", Number(linear.weight.relative)},
                     {"cosine", Number(linear.weight.cosine)},
                     {"max_abs_error", Number(linear.weight.max_abs)},

@@ -131,6 +131,7 @@ std::string LinearMap(const Json& report, const char* key, std::string_view titl
     }
     row[static_cast<size_t>(layer)] = linear[key].get<double>();
   }
+  if (kinds.empty()) return "";  // every module is transformed
   HeatMap map{.row_labels = {}, .rows = {}, .x_label = "layer"};
   for (const std::string& kind : kinds) {
     map.row_labels.push_back(LastPart(kind));
@@ -259,6 +260,9 @@ std::string RenderHtml(const Json& report) {
          LinearMap(report, "relative_error", "Weight error of linear layers",
                    "relative Frobenius norm of the difference") +
          "</div>\n";
+  if (const std::string note = TransformedNote(report); !note.empty()) {
+    out += "<p><small>" + EscapeHtml(note) + "</small></p>\n";
+  }
   out += WorstTokensTable(report) + ActivationMaps(report);
   out += "<div class=\"grid\">" + FiguresTable(report) + Origin(report) + "</div>\n";
   return HtmlPage("Quality of " + ModelName(report["other"]), out + FilesTable(report));

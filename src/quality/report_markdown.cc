@@ -55,7 +55,8 @@ std::string LinearsTable(const Json& report) {
                        FormatNumber(row["relative_error"]), cosine,
                        FormatNumber(row["output_error"]));
   }
-  return out;
+  const std::string note = TransformedNote(report);
+  return note.empty() ? out : out + "\n" + note + "\n";
 }
 
 std::string FilesTable(const Json& report) {

@@ -64,6 +64,19 @@ std::vector<std::pair<std::string, std::string>> Headline(const Json& report) {
   };
 }
 
+std::string TransformedNote(const Json& report) {
+  const Json& linears = report["linears"];
+  const auto count = std::count_if(linears.begin(), linears.end(), [](const Json& linear) {
+    return linear["transformed"].get<bool>();
+  });
+  if (count == 0) return "";
+  return fmt::format(
+      "{} of {} linear layers have no weight and output error: calibration moved scale (or places, or a "
+      "rotation) between them and their neighbours, so their matrices are not the original's, rounded, "
+      "though the model is. The errors of whole layers, KL divergence and perplexity hold for them.",
+      count, linears.size());
+}
+
 std::string OneLineTail(std::string_view text, size_t max_bytes) {
   std::string line(text);
   std::replace(line.begin(), line.end(), '\n', ' ');

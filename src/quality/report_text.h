@@ -23,6 +23,9 @@ std::string ModelName(const Json& model);
 // The figures at the top, label and value.
 std::vector<std::pair<std::string, std::string>> Headline(const Json& report);
 
+// Why some linear layers have no errors of their own; empty where all have.
+std::string TransformedNote(const Json& report);
+
 // "…the last words of a context", on one line, at most `max_bytes` and whole characters.
 std::string OneLineTail(std::string_view text, size_t max_bytes);
 

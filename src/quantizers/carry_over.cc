@@ -3,6 +3,7 @@
 #include "quantizers/carry_over.h"
 
 #include <fmt/format.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <array>
@@ -60,6 +61,22 @@ Status WriteCompanionFiles(const Checkpoint& checkpoint, const std::string& fold
   }
   if (error) return IoError(fmt::format("{}: list failed: {}", checkpoint.path(), error.message()));
   return Status::Ok();
+}
+
+Result<Json> FilesIdentity(const Checkpoint& checkpoint) {
+  Json files = Json::array();
+  const MmapFile* previous = nullptr;
+  for (const StoredTensor& tensor : checkpoint.tensors()) {
+    if (tensor.file == previous) continue;
+    previous = tensor.file;
+    struct stat info {};
+    if (::stat(tensor.file->path().c_str(), &info) != 0) {
+      return ErrnoStatus(tensor.file->path(), "stat");
+    }
+    files.push_back({std::filesystem::path(tensor.file->path()).filename().string(), info.st_size,
+                     info.st_mtim.tv_sec, info.st_mtim.tv_nsec});
+  }
+  return files;
 }
 
 }  // namespace octavo

@@ -19,6 +19,10 @@ Result<Json> MakeQuantizedConfig(const Checkpoint& checkpoint, const Json& quant
 // generation defaults, processors, licence.
 bool IsCompanionFile(std::string_view name);
 
+// Name, size and time of change of every file with tensors: tells a model that was changed from the one
+// that an unfinished run began with. Errors: IoError.
+Result<Json> FilesIdentity(const Checkpoint& checkpoint);
+
 // Writes the companion files into `folder`: copies from a Hugging Face folder, or made from a GGUF's
 // metadata.
 Status WriteCompanionFiles(const Checkpoint& checkpoint, const std::string& folder);

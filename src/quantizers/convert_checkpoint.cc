@@ -15,7 +15,7 @@ namespace octavo {
 namespace {
 
 constexpr std::string_view kTargets =
-    "gptq, awq, compressed-tensors, omniserve, qoq, gguf-q8_0, gguf-q4_0";
+    "gptq, awq, compressed-tensors, fp8, omniserve, qoq, gguf-q8_0, gguf-q4_0";
 
 bool IsGgufTarget(const std::string& to) { return to == "gguf-q8_0" || to == "gguf-q4_0"; }
 
@@ -52,7 +52,7 @@ Status RefuseForm(const WeightSource& source, const std::string& module, const s
 Status CheckSource(const ConvertJob& job, const ConvertItem& item) {
   const std::string& to = job.options->to;
   const WeightSource& source = *item.source;
-  if (to == "omniserve" || to == "qoq") return Status::Ok();  // whose writers know what they store
+  if (to == "fp8" || to == "omniserve" || to == "qoq") return Status::Ok();  // their writers check
   if (!IsIntRows(source.spec())) return RefuseForm(source, item.name, to);
   const ActivationFormat activation = source.info().activation;
   if (activation != ActivationFormat::kBf16) {
@@ -68,7 +68,7 @@ Status TakeStock(ConvertJob& job) {
     const std::string module = QuantizedModule(tensor);
     if (!module.empty()) modules.insert(module);
   }
-  if (!modules.empty() && job.loader->config().kv_cache()) {
+  if (!modules.empty() && job.loader->config().kv_cache() && job.options->to != "fp8") {
     return FailedPrecondition(fmt::format("{}: holds scales of a quantized KV cache, which {} cannot say",
                                           job.checkpoint->path(), job.options->to));
   }
@@ -91,7 +91,8 @@ Status TakeStock(ConvertJob& job) {
 }
 
 Status CheckOptions(const ConvertOptions& options) {
-  for (const std::string_view target : {"gptq", "awq", "compressed-tensors", "omniserve", "qoq"}) {
+  for (const std::string_view target :
+       {"gptq", "awq", "compressed-tensors", "fp8", "omniserve", "qoq"}) {
     if (options.to == target) return Status::Ok();
   }
   if (IsGgufTarget(options.to)) return Status::Ok();

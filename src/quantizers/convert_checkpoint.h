@@ -30,7 +30,7 @@ struct ConvertResult {
 
 using ConvertProgress = std::function<void(uint64_t done, uint64_t total)>;
 
-// "gptq, awq, compressed-tensors, omniserve, qoq, gguf-q8_0, gguf-q4_0".
+// "gptq, awq, compressed-tensors, fp8, omniserve, qoq, gguf-q8_0, gguf-q4_0".
 std::string ConvertTargets();
 
 // Nothing is quantized twice: codes, zero points and scales of a quantized source arrive unchanged or the

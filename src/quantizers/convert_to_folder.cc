@@ -258,6 +258,7 @@ Status WriteFolder(const ConvertJob& job, const ModuleWriter& modules, const Out
 }
 
 Result<std::unique_ptr<ModuleWriter>> MakeWriter(const ConvertJob& job) {
+  if (job.options->to == "fp8") return MakeFp8Writer(job);
   if (job.options->to == "omniserve") return MakeOmniserveWriter(job);
   if (job.options->to == "qoq") return MakeQoqWriter(job);
   OCTAVO_ASSIGN_OR_RETURN(const CommonForm form, FindCommonForm(job));

@@ -44,6 +44,9 @@ class ModuleWriter {
   const ConvertJob& job_;
 };
 
+// For --to fp8: FP8 modules with one scale per tensor or block. Errors: FailedPrecondition for others.
+Result<std::unique_ptr<ModuleWriter>> MakeFp8Writer(const ConvertJob& job);
+
 // For --to omniserve: QOQ_G128, QOQ and W8A8 modules. Errors: FailedPrecondition for norms whose gains are
 // not 1, because omniserve does not read them, and for a tied output projection.
 Result<std::unique_ptr<ModuleWriter>> MakeOmniserveWriter(const ConvertJob& job);

@@ -3,7 +3,6 @@
 #include "quantizers/quantize_checkpoint.h"
 
 #include <fmt/format.h>
-#include <sys/stat.h>
 
 #include <algorithm>
 #include <chrono>
@@ -71,17 +70,7 @@ Result<std::string> Fingerprint(const QuantizeOptions& options, const QuantizePl
   if (NeedsCalibration(plan, options)) {
     OCTAVO_ASSIGN_OR_RETURN(json["calibration"], CalibrationFingerprint(options));
   }
-  const MmapFile* previous = nullptr;
-  for (const StoredTensor& tensor : checkpoint.tensors()) {
-    if (tensor.file == previous) continue;
-    previous = tensor.file;
-    struct stat info {};
-    if (::stat(tensor.file->path().c_str(), &info) != 0) {
-      return ErrnoStatus(tensor.file->path(), "stat");
-    }
-    json["files"].push_back({fs::path(tensor.file->path()).filename().string(), info.st_size,
-                             info.st_mtim.tv_sec, info.st_mtim.tv_nsec});
-  }
+  OCTAVO_ASSIGN_OR_RETURN(json["files"], FilesIdentity(checkpoint));
   return DumpJson(json);
 }
 

@@ -102,7 +102,7 @@ TEST_F(RotateCheckpointTest, FoldsNormsAndUntiesTheHead) {
 
 TEST_F(RotateCheckpointTest, SpreadsOutlierChannels) {
   TestModel model("llama/plain");
-  model.InjectOutliers({5, 23, 40}, 1.0f / 64);  // columns of the readers become 64 times larger
+  model.InjectOutliers(3, 1.0f / 64);  // columns of the readers become 64 times larger
   ASSERT_TRUE(Rotate(model, {}).ok());
   EXPECT_LT(WorstPeak(folder_), 0.5 * WorstPeak(model.path()));
 }

@@ -6,15 +6,18 @@
 
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 #include <optional>
 #include <span>
 #include <unordered_map>
 #include <utility>
 
 #include "base/cpu_features.h"
+#include "base/digest.h"
 #include "base/scratch_file.h"
 #include "io/hf_config.h"
 #include "models/layerwise_model.h"
+#include "quantizers/carry_over.h"
 #include "quantizers/layer_transform.h"
 #include "quantizers/prediction_comparison.h"
 #include "quantizers/quantized_source.h"
@@ -94,8 +97,7 @@ class SensitivityMeter::Impl {
                                                                        isa_, pool_, all));
     model_.emplace(std::move(model));
     predictions_.emplace(*model_, pool_, lengths_);
-    MakeFingerprint();
-    return Status::Ok();
+    return MakeFingerprint();
   }
 
   Result<Sensitivity> Measure(const std::function<void(uint64_t, uint64_t)>& progress) {
@@ -143,17 +145,20 @@ class SensitivityMeter::Impl {
     size_t candidate = 0;
   };
 
-  void MakeFingerprint() {
-    Json json = {{"model", checkpoint_->path()},
+  Status MakeFingerprint() {
+    Json json = {{"program", "octavo sensitivity 2"},
+                 {"model", std::filesystem::absolute(checkpoint_->path()).lexically_normal().string()},
                  {"tokens", HashOf(windows_)},
                  {"candidates", sensitivity_.candidates},
                  {"group_sizes", sensitivity_.group_sizes},
                  {"isa", static_cast<int>(isa_)},
                  {"units", Json::array()}};
     for (const SensitivityUnit& unit : sensitivity_.units) json["units"].push_back(unit.name);
-    sensitivity_.fingerprint = DumpJson(json);
+    OCTAVO_ASSIGN_OR_RETURN(json["files"], FilesIdentity(*checkpoint_));
+    OCTAVO_ASSIGN_OR_RETURN(sensitivity_.fingerprint, Sha256(DumpJson(json)));
     sensitivity_.num_tokens = static_cast<int64_t>(num_tokens_);
     sensitivity_.source = options_.data->source;
+    return Status::Ok();
   }
 
   // The weight of a module for the layer being loaded: original, or rounded as `replaced_` says.

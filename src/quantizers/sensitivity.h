@@ -45,7 +45,7 @@ struct Sensitivity {
   std::vector<SensitivityUnit> units;   // in order of layers
   int64_t num_tokens = 0;
   std::string source;      // of the tokens
-  std::string fingerprint;  // of the model, the tokens and what else the figures depend on
+  std::string fingerprint;  // SHA-256 of model, files, tokens and what else the figures depend on
 
   double weights() const;
 };

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 import common
 
@@ -241,7 +241,41 @@ def converted(run):
     for source, target in ((run.folder, "gguf-q8_0"), (run.folder, "gguf-q4_0"),
                            (run.scratch / "W4A16", "gguf-q4_0"), (run.scratch / "W8A16", "gguf-q8_0")):
         gguf_converted(run, source, target)
+    for scheme in ("FP8", "FP8_BLOCK"):
+        fp8_converted(run, scheme)
     refusals(run)
+
+
+def fp8_converted(run, scheme):
+    source, folder = run.scratch / scheme, run.scratch / f"{scheme}_fp8"
+    if not source.exists():  # static scales are calibrated
+        common.run(run.octavo, "quantize", run.folder, "--scheme", scheme, "-o", source,
+                   "--num-calibration-samples", "4", "--max-seq-length", "128")
+    common.run(run.octavo, "convert", source, "--to", "fp8", "-o", folder)
+    config = json.loads((folder / "config.json").read_text())["quantization_config"]
+    tensors, want = load_file(folder / "model.safetensors"), {}
+    for module in run.linears:
+        codes = tensors[module + ".weight"].float()
+        if "weight_block_size" in config:
+            rows, cols = config["weight_block_size"]
+            scale = tensors[module + ".weight_scale_inv"].repeat_interleave(rows, 0).repeat_interleave(cols, 1)
+            want[module + ".weight"] = codes * scale[:codes.shape[0], :codes.shape[1]]
+        else:
+            want[module + ".weight"] = codes * tensors[module + ".weight_scale"]
+    blocks = "weight_block_size" in config
+    run.check(f"fp8 from {scheme}", folder, want, "transformers" if blocks else "AutoFP8's definition",
+              "`convert --to fp8`", 2e-1)
+    logits = []
+    for model in (source, folder):
+        out = run.scratch / "logits.safetensors"
+        common.run(run.octavo, "logits", model, "--prompt-ids", ",".join(map(str, IDS)), "-o", out)
+        logits.append(load_file(out)["logits"])
+    run.checks.expect(torch.equal(*logits), f"fp8 from {scheme}: the source's logits bit for bit")
+    if blocks:  # transformers knows no other; without a GPU it expands to bf16
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
+        state = model.state_dict()
+        equal = all(torch.equal(state[name], value.bfloat16()) for name, value in want.items())
+        run.checks.expect(equal, f"fp8 from {scheme}: transformers reads the same weights")
 
 
 def gguf_converted(run, source, target):
@@ -284,6 +318,7 @@ def refusals(run):
     """What a form cannot say is refused with the reason."""
     for source, target, words in (("W4A16_ASYM", "gguf-q4_0", "symmetric"), ("W8A8", "gptq", "activations"),
                                   ("W3A16", "awq", "4 bits"), ("FP8_DYNAMIC", "gptq", "no integers"),
+                                  ("FP8_DYNAMIC", "fp8", "one scale per row"),
                                   ("gptq_4bit_act_order", "awq", "act-order"), ("base", "gptq", "not quantized")):
         out = run.scratch / "refused"
         try:
@@ -300,7 +335,7 @@ Written by `tests/interop/checkpoint_forms.py --table` from a run on a machine w
 made or read by the library named, its dequantized weights are equal to Octavo's bit for bit, and the
 model runs with the kernel named (one in brackets `expanded to bf16` or run as its table's floats is not run at its own bits). A form not listed is refused by name.
 
-`octavo convert MODEL --to gptq|awq|compressed-tensors|omniserve|qoq|gguf-q8_0|gguf-q4_0 -o OUT` moves codes,
+`octavo convert MODEL --to gptq|awq|compressed-tensors|fp8|omniserve|qoq|gguf-q8_0|gguf-q4_0 -o OUT` moves codes,
 zero points and scales between forms unchanged, or says why it cannot; the gguf forms also take a 16-bit
 folder and round it as ggml does. omniserve's form has no quantization_config: a folder has it when tensors
 are named `s1_scales` or `dequant_scale` ([formats.md](formats.md#omniserve)). `octavo dequantize MODEL -o FILE` writes the values compared here.
