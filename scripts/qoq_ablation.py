@@ -21,6 +21,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 # Each row adds transforms to those before it.
 STEPS = [("round to nearest", []),
          ("+ rotation", ["rotate", "rotate-values"]),
+         ("+ centered keys", ["center-keys"]),
          ("+ SmoothAttention", ["smooth-attention"]),
          ("+ channel reordering", ["reorder"]),
          ("+ output smoothing", ["smooth-output"]),

@@ -9,13 +9,14 @@
 namespace octavo {
 namespace {
 
-// The bias of the k rows of a fused projection; empty if it is zero.
-std::vector<float> KeyBias(const AttentionConfig& config, std::span<const float> bias) {
-  if (bias.empty()) return {};
-  const auto k = bias.subspan(static_cast<size_t>(config.num_heads * config.head_dim),
-                              static_cast<size_t>(config.num_kv_heads * config.head_dim));
-  if (std::all_of(k.begin(), k.end(), [](float b) { return b == 0; })) return {};
-  return {k.begin(), k.end()};
+// The bias of the k rows of a fused projection, and their center; empty if both are zero.
+std::vector<float> KeyOffsetOf(const AttentionConfig& config, std::span<const float> bias) {
+  std::vector<float> offset = config.key_center;
+  offset.resize(static_cast<size_t>(config.num_kv_heads * config.head_dim));
+  const auto q_size = static_cast<size_t>(config.num_heads * config.head_dim);
+  for (size_t i = 0; i < offset.size() && !bias.empty(); ++i) offset[i] += bias[q_size + i];
+  if (std::all_of(offset.begin(), offset.end(), [](float x) { return x == 0; })) return {};
+  return offset;
 }
 
 }  // namespace
@@ -24,7 +25,7 @@ SelfAttention::SelfAttention(const AttentionConfig& config, std::shared_ptr<Rope
                              Linear out)
     : config_(config), rope_(std::move(rope)), qkv_(std::move(qkv)), out_(std::move(out)) {
   // A soft cap is not linear: what all scores of a row share would change the weights.
-  if (config_.softcap == 0) key_bias_ = KeyBias(config_, qkv_.bias());
+  if (config_.softcap == 0) key_offset_ = KeyOffsetOf(config_, qkv_.bias());
 }
 
 Status SelfAttention::Reserve(Workspace& ws) const {
@@ -36,7 +37,7 @@ Status SelfAttention::Reserve(Workspace& ws) const {
   return ws.activations().Reserve(out_.inputs(), ws.max_tokens(), out_.k());
 }
 
-void SelfAttention::Rotate(Step& step, ArenaMatrix qkv, bool without_bias) const {
+void SelfAttention::Rotate(Step& step, ArenaMatrix qkv, bool without_offset) const {
   const int rotated_heads = config_.num_heads + config_.num_kv_heads;  // q heads, then k heads
   const int64_t k_begin = int64_t{config_.num_heads} * config_.head_dim;
   const ElementwiseOps& ops = ElementwiseOpsFor(step.isa);
@@ -44,7 +45,7 @@ void SelfAttention::Rotate(Step& step, ArenaMatrix qkv, bool without_bias) const
     for (int64_t t = begin; t < end; ++t) {
       const int64_t position = step.batch.positions[static_cast<size_t>(t)];
       float* k = qkv.Row(t) + k_begin;
-      for (size_t i = 0; i < key_bias_.size() && without_bias; ++i) k[i] -= key_bias_[i];
+      for (size_t i = 0; i < key_offset_.size() && without_offset; ++i) k[i] -= key_offset_[i];
       if (rope_ == nullptr) continue;
       ops.rope(qkv.Row(t), rotated_heads, config_.head_dim, rope_->rotary_dim(),
                rope_->Cos(position), rope_->Sin(position));
@@ -53,7 +54,7 @@ void SelfAttention::Rotate(Step& step, ArenaMatrix qkv, bool without_bias) const
 }
 
 KeyOffset SelfAttention::Offset() const {
-  return {.bias = key_bias_.data(),
+  return {.bias = key_offset_.data(),
           .angles = rope_->Cos(0),
           .near = rope_->near_angles(),
           .rotary_dim = rope_->rotary_dim()};
@@ -65,8 +66,8 @@ void SelfAttention::Forward(Step& step, ArenaMatrix y, bool accumulate) const {
   const ArenaMatrix qkv = step.ws.Matrix(Workspace::Role::kProjection, qkv_.n());
   qkv_.Forward(step, step.ws.activations(), qkv, /*accumulate=*/false);
   const KvLayout& layout = step.kv.LayoutOf(config_.layer);
-  const bool without_bias = !key_bias_.empty() && KvHasScales(layout.dtype);
-  if (rope_ != nullptr || without_bias) Rotate(step, qkv, without_bias);
+  const bool without_offset = !key_offset_.empty() && KvHasScales(layout.dtype);
+  if (rope_ != nullptr || without_offset) Rotate(step, qkv, without_offset);
 
   if (step.kv_tap != nullptr) {
     (*step.kv_tap)({.k = qkv.data + q_size,
@@ -85,7 +86,7 @@ void SelfAttention::Forward(Step& step, ArenaMatrix y, bool accumulate) const {
           .softmax_scale = config_.softmax_scale,
           .softcap = config_.softcap,
           .window = config_.window,
-          .key_offset = without_bias && rope_ != nullptr ? Offset() : KeyOffset{}},
+          .key_offset = without_offset && rope_ != nullptr ? Offset() : KeyOffset{}},
          {.sequences = sequences,
           .q = qkv.data,
           .q_stride = qkv.row_stride,

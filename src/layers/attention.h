@@ -25,6 +25,8 @@ struct AttentionConfig {
   int64_t window = 0;
   float k_scale = 1.0f;  // of an FP8 KV cache
   float v_scale = 1.0f;
+  // What keys have in common beside their bias, [num_kv_heads * head_dim] before rotation; or empty.
+  std::vector<float> key_center = {};
 
   KvLayerSpec kv() const {
     return {.num_kv_heads = num_kv_heads,
@@ -53,8 +55,8 @@ class SelfAttention {
   const Linear& out() const { return out_; }
 
  private:
-  // Rotates q and k in place; of k the bias is taken away first if `without_bias`.
-  void Rotate(Step& step, ArenaMatrix qkv, bool without_bias) const;
+  // Rotates q and k in place; of k the offset is taken away first if `without_offset`.
+  void Rotate(Step& step, ArenaMatrix qkv, bool without_offset) const;
 
   KeyOffset Offset() const;
 
@@ -62,7 +64,7 @@ class SelfAttention {
   std::shared_ptr<RopeTable> rope_;
   Linear qkv_;
   Linear out_;
-  std::vector<float> key_bias_;  // [num_kv_heads * head_dim], what int8 and int4 pages lack; or empty
+  std::vector<float> key_offset_;  // [num_kv_heads * head_dim], what int8 and int4 pages lack; or empty
 };
 
 }  // namespace octavo

@@ -109,6 +109,7 @@ Result<SelfAttention> LoadAttention(const ModelConfig& c, WeightLoader& loader,
       Linear out, loader.LoadLinear(attn + ".o_proj", {{attn + ".o_proj", c.hidden_size}}, q_size,
                                     c.o_bias));
   OCTAVO_ASSIGN_OR_RETURN(const WeightLoader::KvScales kv, loader.LoadKvScales(attn));
+  OCTAVO_ASSIGN_OR_RETURN(std::vector<float> key_center, loader.FindKeyCenter(attn, kv_size));
   const AttentionConfig config{
       .layer = layer,
       .num_heads = c.num_heads,
@@ -117,7 +118,8 @@ Result<SelfAttention> LoadAttention(const ModelConfig& c, WeightLoader& loader,
       .softmax_scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(c.head_dim))),
       .window = c.layer_windows[static_cast<size_t>(layer)],
       .k_scale = kv.k,
-      .v_scale = kv.v};
+      .v_scale = kv.v,
+      .key_center = std::move(key_center)};
   return SelfAttention(config, std::move(rope), std::move(qkv), std::move(out));
 }
 

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 
 #include "schemes/dequantized_source.h"
 
@@ -37,7 +38,11 @@ Result<WeightLoader> WeightLoader::Create(std::shared_ptr<const Checkpoint> chec
                                           ThreadPool& pool) {
   OCTAVO_ASSIGN_OR_RETURN(LinearLoader linears,
                           LinearLoader::Create(*checkpoint, options.quantization, &pool));
-  return WeightLoader(std::move(checkpoint), options, std::move(linears), isa, pool);
+  const std::filesystem::path folder = checkpoint->path();
+  OCTAVO_ASSIGN_OR_RETURN(KeyCenters centers, ReadKeyCenters((folder / kKeyCenterFile).string()));
+  WeightLoader loader(std::move(checkpoint), options, std::move(linears), isa, pool);
+  loader.key_centers_ = std::move(centers);
+  return loader;
 }
 
 WeightLoader::WeightLoader(std::shared_ptr<const Checkpoint> checkpoint, const LoadOptions& options,
@@ -124,6 +129,15 @@ Result<WeightLoader::KvScales> WeightLoader::LoadKvScales(const std::string& att
                                      attention + ".v_proj.output_scale", attention + ".kv_scale"}));
   if (k == 0 && v == 0) return KvScales{};
   return KvScales{.k = k > 0 ? k : v, .v = v > 0 ? v : k};
+}
+
+Result<std::vector<float>> WeightLoader::FindKeyCenter(const std::string& attention,
+                                                       int64_t size) const {
+  const auto found = key_centers_.find(StoredName(attention));
+  if (found == key_centers_.end()) return std::vector<float>();
+  if (std::ssize(found->second) == size) return found->second;
+  return DataLoss(fmt::format("{}: '{}' has {} values, want {}", kKeyCenterFile, found->first,
+                              found->second.size(), size));
 }
 
 Result<std::shared_ptr<RopeTable>> WeightLoader::MakeRopeTable(const ModelConfig& config) const {

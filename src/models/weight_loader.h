@@ -18,6 +18,7 @@
 #include "layers/embedding.h"
 #include "layers/linear.h"
 #include "layers/norm.h"
+#include "models/key_center_file.h"
 #include "models/model_config.h"
 #include "octavo/status.h"
 #include "schemes/open_linear.h"
@@ -99,6 +100,9 @@ class WeightLoader {
   };
   Result<KvScales> LoadKvScales(const std::string& attention) const;
 
+  // What octavo_kv_cache.json says of an attention module: `size` values, or none.
+  Result<std::vector<float>> FindKeyCenter(const std::string& attention, int64_t size) const;
+
   // The rotary table for options().max_model_len, shared by the layers.
   Result<std::shared_ptr<RopeTable>> MakeRopeTable(const ModelConfig& config) const;
 
@@ -126,6 +130,7 @@ class WeightLoader {
   std::shared_ptr<const Checkpoint> checkpoint_;
   LoadOptions options_;
   LinearLoader linears_;
+  KeyCenters key_centers_;
   IsaLevel isa_;
   ThreadPool& pool_;
   uint64_t total_bytes_ = 0;  // of all tensors, for progress

@@ -87,6 +87,9 @@ Json ToJson(const LayerReport& report) {
                {"sites", Json::array()}};
   for (const ModuleReport& module : report.modules) json["modules"].push_back(ToJson(module));
   for (const SiteReport& site : report.sites) json["sites"].push_back(ToJson(site));
+  if (!report.key_center.module.empty()) {
+    json["key_center"] = {{"module", report.key_center.module}, {"values", report.key_center.values}};
+  }
   return json;
 }
 
@@ -106,6 +109,14 @@ Result<LayerReport> ParseLayerReport(const Json& json) {
   OCTAVO_ASSIGN_OR_RETURN(report.seconds, GetDoubleOr(json, "seconds", 0));
   OCTAVO_RETURN_IF_ERROR(ParseList(json, "modules", ParseModule, report.modules));
   OCTAVO_RETURN_IF_ERROR(ParseList(json, "sites", ParseSite, report.sites));
+  if (const Json* center = Find(json, "key_center")) {
+    OCTAVO_ASSIGN_OR_RETURN(report.key_center.module, GetString(*center, "module"));
+    const auto number = [](const Json& value) -> Result<float> {
+      if (!value.is_number()) return DataLoss("key_center: want numbers");
+      return value.get<float>();
+    };
+    OCTAVO_RETURN_IF_ERROR(ParseList(*center, "values", number, report.key_center.values));
+  }
   return report;
 }
 

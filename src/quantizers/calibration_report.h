@@ -37,11 +37,18 @@ struct SiteReport {
   double error_ratio = 0;   // AWQ: squared output error relative to no scaling
 };
 
+// What keys have in common beside their bias; see models/key_center_file.h.
+struct KeyCenterReport {
+  std::string module;  // of the attention; empty: none
+  std::vector<float> values = {};
+};
+
 struct LayerReport {
   int64_t layer = 0;
   double seconds = 0;
   std::vector<ModuleReport> modules;
   std::vector<SiteReport> sites;
+  KeyCenterReport key_center;
 };
 
 struct CalibrationReport {

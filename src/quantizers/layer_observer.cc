@@ -98,7 +98,8 @@ Result<LayerObserver::Observers> LayerObserver::MakeObservers(const Round& round
 
 Status LayerObserver::StartKeys(std::string& keys_tap) {
   const LayerModule* k_proj = FindQoqModule(*layer_, "k_proj");
-  if (!options_.qoq.smooth_attention || k_proj == nullptr) return Status::Ok();
+  const bool wanted = options_.qoq.smooth_attention || options_.qoq.center_keys;
+  if (!wanted || k_proj == nullptr) return Status::Ok();
   OCTAVO_ASSIGN_OR_RETURN(keys_,
                           KeyObserver::Create(checkpoint_, *k_proj, *options_.config, product_));
   keys_tap = tap_of_[k_proj->name];

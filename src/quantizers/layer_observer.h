@@ -69,8 +69,10 @@ class LayerObserver {
   // By module, of those that met a token.
   LayerInputs Inputs() const;
   const InputStatistics* InputOf(const std::string& module) const;  // nullptr: it met none
-  // Largest key per channel, until the statistics are reordered; empty where it was not asked for.
-  std::vector<float> KeyAbsMax() const { return keys_ ? keys_->absmax() : std::vector<float>(); }
+  // Until the statistics are reordered; empty vectors where nothing was asked for.
+  KeyStatistics Keys() const {
+    return keys_ ? keys_->Statistics(options_.qoq.center_keys) : KeyStatistics();
+  }
 
  private:
   using Observers = std::unordered_map<std::string_view, InputObserver>;  // by tap

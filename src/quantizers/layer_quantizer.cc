@@ -62,14 +62,14 @@ Result<QuantizedLayer> LayerQuantizer::Run(const LayerModules& layer, const Boun
 
 Status LayerQuantizer::ChooseQoq() {
   const LayerInputs inputs = observer_.Inputs();
-  const std::vector<float> key_absmax = observer_.KeyAbsMax();
+  const KeyStatistics keys = observer_.Keys();
   OCTAVO_RETURN_IF_ERROR(ChooseQoqTransform({.checkpoint = checkpoint_,
                                              .layer = *layer_,
                                              .config = *options_.observer.config,
                                              .options = options_.observer.qoq,
                                              .inputs = inputs,
-                                             .key_absmax = key_absmax},
-                                            out_.transform, out_.report.sites));
+                                             .keys = keys},
+                                            out_.transform, out_.report));
   observer_.Reorder(out_.transform);
   return Status::Ok();
 }

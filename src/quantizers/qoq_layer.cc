@@ -27,11 +27,11 @@ int64_t GroupSize(const LayerModule& module) { return WeightsOf(module).group_si
 
 class QoqLayer {
  public:
-  QoqLayer(const QoqLayerInput& input, LayerTransform& transform, std::vector<SiteReport>& reports)
-      : in_(input), transform_(transform), reports_(reports) {}
+  QoqLayer(const QoqLayerInput& input, LayerTransform& transform, LayerReport& report)
+      : in_(input), transform_(transform), report_(report) {}
 
   Status Run() {
-    if (in_.options.smooth_attention) OCTAVO_RETURN_IF_ERROR(SmoothAttention());
+    OCTAVO_RETURN_IF_ERROR(HandleKeys());
     if (in_.options.reorder) OCTAVO_RETURN_IF_ERROR(ReorderHeads());
     for (const LayerSite& site : in_.layer.sites) {
       if (!site.partners.empty()) OCTAVO_RETURN_IF_ERROR(HandleOutput(site));
@@ -52,15 +52,23 @@ class QoqLayer {
       report.scale_min = static_cast<double>(*low);
       report.scale_max = static_cast<double>(*high);
     }
-    reports_.push_back(std::move(report));
+    report_.sites.push_back(std::move(report));
   }
 
-  Status SmoothAttention() {
+  Status HandleKeys() {
     const LayerModule* q = FindQoqModule(in_.layer, "q_proj");
     const LayerModule* k = FindQoqModule(in_.layer, "k_proj");
-    if (q == nullptr || k == nullptr || in_.key_absmax.empty()) return Status::Ok();
+    if (q == nullptr || k == nullptr || in_.keys.center.empty()) return Status::Ok();
+    const std::vector<float>& center = in_.keys.center;
+    if (std::any_of(center.begin(), center.end(), [](float x) { return x != 0; })) {
+      report_.key_center = {k->name.substr(0, k->name.rfind('.')), center};
+    }
+    if (!in_.options.smooth_attention) return Status::Ok();
     const double strength = in_.options.smooth_attention_strength;
-    const std::vector<float> scales = SmoothAttentionScales(in_.key_absmax, strength);
+    const std::vector<float> scales = SmoothAttentionScales(in_.keys.magnitude, strength);
+    for (size_t i = 0; i < report_.key_center.values.size(); ++i) {
+      report_.key_center.values[i] /= scales[i];
+    }
     Report("smooth-attention", *k, *q, strength, scales);
     return FoldSmoothAttention(in_.checkpoint, *q, *k, in_.config, scales, transform_);
   }
@@ -125,7 +133,7 @@ class QoqLayer {
 
   const QoqLayerInput& in_;
   LayerTransform& transform_;
-  std::vector<SiteReport>& reports_;
+  LayerReport& report_;
 };
 
 }  // namespace
@@ -138,8 +146,8 @@ const LayerModule* FindQoqModule(const LayerModules& layer, std::string_view rol
 }
 
 Status ChooseQoqTransform(const QoqLayerInput& input, LayerTransform& transform,
-                          std::vector<SiteReport>& reports) {
-  return QoqLayer(input, transform, reports).Run();
+                          LayerReport& report) {
+  return QoqLayer(input, transform, report).Run();
 }
 
 }  // namespace octavo

@@ -14,6 +14,7 @@
 #include "quantizers/layer_modules.h"
 #include "quantizers/layer_transform.h"
 #include "quantizers/qoq_options.h"
+#include "quantizers/smooth_attention.h"
 #include "quantizers/smoothing.h"
 
 namespace octavo {
@@ -24,13 +25,12 @@ struct QoqLayerInput {
   const ModelConfig& config;
   const QoqOptions& options;
   const LayerInputs& inputs;             // in the original order of channels
-  const std::vector<float>& key_absmax;  // KeyObserver's; empty: not observed
+  const KeyStatistics& keys;             // KeyObserver's; empty: not observed
 };
 
 // Adds to `transform` and reports what was chosen. Channels are reordered for schemes with
 // groups. Places where one of the modules is not qoq's, and experts without tokens, are left out.
-Status ChooseQoqTransform(const QoqLayerInput& input, LayerTransform& transform,
-                          std::vector<SiteReport>& reports);
+Status ChooseQoqTransform(const QoqLayerInput& input, LayerTransform& transform, LayerReport& report);
 
 // The layer's only module of a role, if qoq quantizes it; nullptr otherwise.
 const LayerModule* FindQoqModule(const LayerModules& layer, std::string_view role);

@@ -13,8 +13,9 @@ struct Switch {
   bool QoqOptions::*on;
 };
 
-constexpr std::array<Switch, 7> kSwitches = {{{"rotate", &QoqOptions::rotate},
+constexpr std::array<Switch, 8> kSwitches = {{{"rotate", &QoqOptions::rotate},
                                               {"rotate-values", &QoqOptions::rotate_values},
+                                              {"center-keys", &QoqOptions::center_keys},
                                               {"smooth-attention", &QoqOptions::smooth_attention},
                                               {"reorder", &QoqOptions::reorder},
                                               {"smooth-output", &QoqOptions::smooth_output},

@@ -15,6 +15,7 @@ namespace octavo {
 struct QoqOptions {
   bool rotate = true;            // residual stream (rotate_checkpoint.h)
   bool rotate_values = true;     // heads of v_proj's output
+  bool center_keys = true;       // key_center_file.h, for 8- and 4-bit KV caches
   bool smooth_attention = true;  // smooth_attention.h
   bool reorder = true;           // channel_order.h; schemes with groups only
   bool smooth_output = true;     // inputs of down_proj, by smoothing.h

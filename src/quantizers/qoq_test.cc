@@ -63,7 +63,7 @@ TEST_F(QoqTest, EveryTransformKeepsTheFunction) {
     const TestModel model(name);
     const std::vector<float> original = Logits(model.path(), ComputeDType::kFloat32);
     double plain = 0;
-    for (const std::string transform : {"none", "rotate", "rotate-values", "smooth-attention",
+    for (const std::string transform : {"none", "rotate", "rotate-values", "center-keys", "smooth-attention",
                                         "reorder", "smooth-output", "clip", "gptq", "all"}) {
       SCOPED_TRACE(name + " " + transform);
       const QuantizeOptions options = WithSamples(Options(model, scheme, {transform}));
@@ -127,6 +127,28 @@ TEST_F(QoqTest, BringsBackWhatOutliersCost) {
   const double rotated = error({"rotate", "rotate-values"});
   EXPECT_LT(rotated, 0.7 * nearest);
   EXPECT_LT(error({"all"}), rotated);
+}
+
+// Keys that share a large part leave a 4-bit page few codes for the rest; other pages do not change.
+TEST_F(QoqTest, CentersKeysForSmallPages) {
+  TestModel model("llama/plain");
+  model.Edit("model.embed_tokens.weight", [](std::vector<float>& values) {
+    for (size_t i = 0; i < values.size(); i += 64) values[i] += 1.5f;
+  });
+  model.Edit("model.layers.0.self_attn.k_proj.weight", [](std::vector<float>& values) {
+    for (size_t row = 0; row < values.size() / 64; row += 5) values[row * 64] += row % 2 == 0 ? 3.0f : -4.0f;
+  });
+  const auto logits = [&](const std::string& transform, KvDType kv_dtype) {
+    const QuantizeOptions options = WithSamples(Options(model, "W8A16", {transform}));
+    Quantize(options);
+    EXPECT_EQ(fs::exists(options.output + "/octavo_kv_cache.json"), transform == "center-keys");
+    return Logits(options.output, ComputeDType::kFloat32, kv_dtype);
+  };
+  const std::vector<float> whole = logits("none", KvDType::kF32);
+  EXPECT_EQ(logits("center-keys", KvDType::kF32), whole);
+  const double plain = Distance(whole, logits("none", KvDType::kInt4));
+  const double centered = Distance(whole, logits("center-keys", KvDType::kInt4));
+  EXPECT_LT(centered, 0.7 * plain);
 }
 
 // Error propagation may not push level 1 out of int8; reading the checkpoint checks it row by row.

@@ -16,6 +16,7 @@
 #include "io/shard_index.h"
 #include "quantizers/calibrate_layers.h"
 #include "quantizers/calibration_algorithm.h"
+#include "models/key_center_file.h"
 #include "quantizers/carry_over.h"
 #include "quantizers/output_folder.h"
 #include "quantizers/quantize_plan.h"
@@ -188,6 +189,17 @@ Status WriteReport(const Run& run) {
   return WriteFileAtomically(run.folder.FilePath(kReportFile), DumpJson(report, 1) + "\n");
 }
 
+Status WriteKeyCenters(const Run& run) {
+  KeyCenters centers;
+  if (!run.plan.summary.calibration) return Status::Ok();
+  for (const LayerReport& layer : run.plan.summary.calibration->layers) {
+    const KeyCenterReport& center = layer.key_center;
+    if (!center.module.empty()) centers[center.module] = center.values;
+  }
+  if (centers.empty()) return Status::Ok();
+  return WriteFileAtomically(run.folder.FilePath(kKeyCenterFile), FormatKeyCenters(centers));
+}
+
 Status WriteIndex(const Run& run) {
   if (run.plan.shards.size() == 1) return Status::Ok();
   std::vector<std::pair<std::string, std::string>> weight_map;
@@ -229,6 +241,7 @@ Status Execute(const Run& run, const QuantizeProgress& report) {
   }
   OCTAVO_RETURN_IF_ERROR(WriteIndex(run));
   OCTAVO_RETURN_IF_ERROR(WriteCompanionFiles(run.source, run.folder.working_path()));
+  OCTAVO_RETURN_IF_ERROR(WriteKeyCenters(run));
   OCTAVO_RETURN_IF_ERROR(WriteReport(run));
   // config.json goes last: a folder without it opens nowhere.
   const Json quantization = MakeQuantizationConfig(run.plan, run.options);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <utility>
 
 #include "base/float16.h"
@@ -26,7 +27,10 @@ Result<KeyObserver> KeyObserver::Create(const Checkpoint& checkpoint, const Laye
   OCTAVO_ASSIGN_OR_RETURN(const std::vector<float> weight,
                           ReadOriginal(checkpoint, k_proj.tensor->name));
   OCTAVO_ASSIGN_OR_RETURN(observer.weight_, product.Pack({weight.data(), n, k, k}, false, 1.0f));
-  observer.absmax_.resize(static_cast<size_t>(n));
+  observer.has_bias_ = checkpoint.Find(k_proj.name + ".bias") != nullptr;
+  observer.sum_.resize(static_cast<size_t>(n));
+  observer.min_.resize(static_cast<size_t>(n), std::numeric_limits<float>::infinity());
+  observer.max_.resize(static_cast<size_t>(n), -std::numeric_limits<float>::infinity());
   return observer;
 }
 
@@ -49,23 +53,41 @@ Status KeyObserver::Add(const ActivationView& x, MatrixProduct& product) {
         product.Multiply({rows_.data(), count, x.cols, x.cols}, weight_, keys_.data(), n, false));
     for (int64_t row = 0; row < count; ++row) {
       const float* key = keys_.data() + row * n;
-      const int64_t half = rotary_dim_ / 2;
-      for (int64_t i = 0; i < n; ++i) {
-        const int64_t dim = i % head_dim_;
-        const bool turns = dim < rotary_dim_;
-        const int64_t other = !turns ? i : dim < half ? i + half : i - half;
-        const float length = turns ? std::hypot(key[i], key[other]) : std::fabs(key[i]);
-        float& max = absmax_[static_cast<size_t>(i)];
-        max = std::max(max, length);
+      for (size_t i = 0; i < sum_.size(); ++i) {
+        sum_[i] += static_cast<double>(key[i]);
+        min_[i] = std::min(min_[i], key[i]);
+        max_[i] = std::max(max_[i], key[i]);
       }
     }
+    num_tokens_ += count;
   }
   return Status::Ok();
 }
 
-std::vector<float> SmoothAttentionScales(const std::vector<float>& key_absmax, double strength) {
+KeyStatistics KeyObserver::Statistics(bool centered) const {
+  KeyStatistics statistics;
+  statistics.center.resize(sum_.size());
+  statistics.magnitude.resize(sum_.size());
+  if (num_tokens_ == 0) return statistics;
+  std::vector<float> length(sum_.size());
+  for (size_t i = 0; i < sum_.size(); ++i) {
+    float& center = statistics.center[i];
+    if (centered && !has_bias_) center = static_cast<float>(sum_[i] / static_cast<double>(num_tokens_));
+    length[i] = std::max(std::fabs(max_[i] - center), std::fabs(min_[i] - center));
+  }
+  const int64_t half = rotary_dim_ / 2;
+  for (int64_t i = 0; i < std::ssize(length); ++i) {
+    const int64_t dim = i % head_dim_;
+    const auto at = static_cast<size_t>(i);
+    const auto other = static_cast<size_t>(dim < half ? i + half : i - half);
+    statistics.magnitude[at] = dim < rotary_dim_ ? std::hypot(length[at], length[other]) : length[at];
+  }
+  return statistics;
+}
+
+std::vector<float> SmoothAttentionScales(const std::vector<float>& magnitude, double strength) {
   std::vector<float> scales;
-  for (const float max : key_absmax) {
+  for (const float max : magnitude) {
     const double exponent = max > 0 ? std::nearbyint(strength * std::log2(static_cast<double>(max))) : 0;
     scales.push_back(static_cast<float>(std::exp2(std::clamp(exponent, -20.0, 20.0))));
   }

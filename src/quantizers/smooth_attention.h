@@ -6,9 +6,9 @@
 // Q * lambda. The two channels that RoPE turns together share lambda, and so do all query heads of a
 // head of keys. Folded into the rows and biases of q_proj and k_proj.
 // Differs: a pair's magnitude is the length of its two channels before RoPE, which no position changes,
-// and without the projection's bias, which 8- and 4-bit pages do not hold (key_offset.h); lambda is
-// rounded to a power of two, so that biases (hundreds of times the rest in Qwen2's keys) are folded
-// without rounding.
+// and without the keys' center, which 8- and 4-bit pages do not hold (key_offset.h); lambda is rounded
+// to a power of two, so that biases (hundreds of times the rest in Qwen2's keys) are folded without
+// rounding.
 #pragma once
 
 #include <cstdint>
@@ -22,7 +22,16 @@
 
 namespace octavo {
 
-// Follows the lengths of the keys' RoPE pairs over many batches of k_proj's inputs.
+// What the keys of a layer are like before their rotation, per channel [num_kv_heads * head_dim].
+struct KeyStatistics {
+  // What tokens share beside k_proj's bias: the mean of W x, or zeros where there is a bias, which is
+  // the better center then (it is not measured).
+  std::vector<float> center;
+  // Upper bound of |W x - center|, of both channels of a RoPE pair together; equal within a pair.
+  std::vector<float> magnitude;
+};
+
+// Follows the keys over many batches of k_proj's inputs.
 class KeyObserver {
  public:
   static Result<KeyObserver> Create(const Checkpoint& checkpoint, const LayerModule& k_proj,
@@ -31,9 +40,8 @@ class KeyObserver {
   // `x`: inputs of k_proj, rows in kF32 or kBf16.
   Status Add(const ActivationView& x, MatrixProduct& product);
 
-  // max over all tokens per channel of the keys without bias [num_kv_heads * head_dim]; equal within a
-  // pair.
-  const std::vector<float>& absmax() const { return absmax_; }
+  // Of all tokens so far; `centered` false: with a center of zeros.
+  KeyStatistics Statistics(bool centered) const;
 
  private:
   KeyObserver() = default;
@@ -41,13 +49,16 @@ class KeyObserver {
   int64_t head_dim_ = 0;
   int64_t rotary_dim_ = 0;
   PackedWeight weight_;
-  std::vector<float> absmax_;
+  bool has_bias_ = false;
+  int64_t num_tokens_ = 0;
+  std::vector<double> sum_;
+  std::vector<float> min_, max_;
   std::vector<float> rows_;
   std::vector<float> keys_;
 };
 
-// lambda per channel of the keys; channels that never leave zero keep 1.
-std::vector<float> SmoothAttentionScales(const std::vector<float>& key_absmax, double strength);
+// lambda per channel of the keys; channels that never leave their center keep 1.
+std::vector<float> SmoothAttentionScales(const std::vector<float>& magnitude, double strength);
 
 // Divides the keys' channels by `scales` and multiplies the queries'. Both must be quantized modules.
 Status FoldSmoothAttention(const Checkpoint& checkpoint, const LayerModule& q_proj,

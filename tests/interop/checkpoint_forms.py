@@ -80,7 +80,9 @@ class Run:
     def runs(self, model, values, bound):
         """Whether octavo's logits are close to those of transformers with the given weights (KL, nats)."""
         out = self.scratch / "logits.safetensors"
-        common.run(self.octavo, "logits", model, "--prompt-ids", ",".join(map(str, IDS)), "-o", out)
+        # What GGUF files say is judged without the rounding of their activations to 8 bits.
+        exact = ["--gguf-activations", "16bit"] if str(model).endswith(".gguf") else []
+        common.run(self.octavo, "logits", model, "--prompt-ids", ",".join(map(str, IDS)), "-o", out, *exact)
         have = load_file(out)["logits"].double()
         state = {name: tensor.float() for name, tensor in self.tensors.items()}
         state.update({name: tensor.float() for name, tensor in values.items()})
@@ -196,8 +198,7 @@ def gguf_blocks(run):
         path = run.scratch / f"{kind}.gguf"
         want = gguf_file(run, path, kind)
         writes = f"`convert --to gguf-{kind.lower()}`" if kind in ("Q8_0", "Q4_0") else ""
-        # int8 activations per 32 columns; random blocks saturate attention, where one near tie may turn.
-        run.check(f"GGUF {kind}", path, want, "gguf", writes, bound=1e-1 if kind.endswith("_K") else 2e-2)
+        run.check(f"GGUF {kind}", path, want, "gguf", writes)
 
 
 def auto_round_values(tensors, module, config):
@@ -301,7 +302,7 @@ def gguf_converted(run, source, target):
     close = all(torch.equal(have[n], values[n]) if exact else
                 torch.allclose(have[n], values[n], rtol=2**-7, atol=1e-7) for n in values)
     run.checks.expect(close, f"{path.stem}: weights {'equal' if exact else 'of the source'} in Hugging Face order")
-    run.checks.expect(run.runs(path, values, 2e-2), f"{path.stem}: runs")
+    run.checks.expect(run.runs(path, values, 5e-3), f"{path.stem}: runs")
     tokens = reader.fields["tokenizer.ggml.tokens"]
     run.checks.expect(len(tokens.data) == run.config["vocab_size"], f"{path.stem}: the vocabulary is complete")
     sample = run.scratch / "sample.txt"
