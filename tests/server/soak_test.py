@@ -29,7 +29,7 @@ SCHEMA = {"type": "object", "required": ["a"], "additionalProperties": False,
           "properties": {"a": {"type": "integer", "minimum": 0, "maximum": 99}}}
 NONSENSE = [{"temperature": -1}, {"n": 10**9}, {"top_p": "x"}, {"max_tokens": -5}, {"prompt": None}, {"stop": [""]},
             {"logit_bias": {"99999": 1}}, {"response_format": {"type": "json_schema"}}, {"prompt": [[-1]]},
-            {"prompt": "x" * 5000}]
+            {"prompt": [1] * 100_000}]
 
 
 class Server(Serving):
