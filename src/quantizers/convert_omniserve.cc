@@ -89,13 +89,13 @@ class QoqWriter final : public ModuleWriter {
   Result<std::vector<TensorSpec>> Tensors(const ConvertItem& item) const override {
     OCTAVO_ASSIGN_OR_RETURN(const Form form, RequireForm(item, job_.options->to));
     const bool same_groups = form != Form::kGroups || item.source->spec().group_size == args_.weights.group_size;
-    if (form == form_ && same_groups) return scheme_->tensors(Target(item));
+    if (form == form_ && same_groups) return scheme_->tensors(TargetOf(item, args_));
     return FailedPrecondition(fmt::format("{}: {}, other modules are {}: {} wants one kind", item.name,
                                           Describe(item.source->spec()), Describe(args_), job_.options->to));
   }
 
   Status Write(const ConvertItem& item, SafetensorsWriter& writer) const override {
-    const TargetModule target = Target(item);
+    const TargetModule target = TargetOf(item, args_);
     const auto encode = [&](int64_t row, int64_t count, std::vector<TensorPiece>& pieces) -> Status {
       WeightRows rows;
       OCTAVO_RETURN_IF_ERROR(ReadZeroRows(*item.source, form_, row, count, rows));
@@ -110,15 +110,6 @@ class QoqWriter final : public ModuleWriter {
   }
 
  private:
-  TargetModule Target(const ConvertItem& item) const {
-    const WeightSpec& spec = item.source->spec();
-    return {.name = item.name,
-            .n = spec.n,
-            .k = spec.k,
-            .dtype = item.source->info().dequantized,
-            .args = args_};
-  }
-
   // compressed-tensors counts from -8.
   QuantizedRows Quantized(WeightRows& rows) const {
     QuantizedRows quantized;

@@ -133,11 +133,11 @@ class CompressedWriter final : public ModuleWriter {
   CompressedWriter(const ConvertJob& job, const CommonForm& form) : ModuleWriter(job), form_(form) {}
 
   Result<std::vector<TensorSpec>> Tensors(const ConvertItem& item) const override {
-    return CompressedTensors(Target(item));
+    return CompressedTensors(TargetOf(item, Args()));
   }
 
   Status Write(const ConvertItem& item, SafetensorsWriter& writer) const override {
-    const TargetModule target = Target(item);
+    const TargetModule target = TargetOf(item, Args());
     const auto encode = [&](int64_t row, int64_t count, std::vector<TensorPiece>& pieces) -> Status {
       WeightRows scratch;
       IntRows rows;
@@ -164,14 +164,6 @@ class CompressedWriter final : public ModuleWriter {
                         .strategy = form_.group_size == 0 ? Strategy::kChannel : Strategy::kGroup,
                         .group_size = form_.group_size},
             .input = {}};
-  }
-  TargetModule Target(const ConvertItem& item) const {
-    const WeightSpec& spec = item.source->spec();
-    return {.name = item.name,
-            .n = spec.n,
-            .k = spec.k,
-            .dtype = item.source->info().dequantized,
-            .args = Args()};
   }
   // compressed-tensors counts from -2^(bits - 1).
   QuantizedRows Signed(IntRows& rows) const {

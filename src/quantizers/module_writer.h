@@ -41,6 +41,16 @@ class ModuleWriter {
   static Status WriteWhole(const std::vector<TensorSpec>& specs,
                            const std::vector<std::span<const std::byte>>& bytes, SafetensorsWriter& writer);
 
+  // A module as the scheme of its new form is asked to store it.
+  static TargetModule TargetOf(const ConvertItem& item, const SchemeArgs& args) {
+    const WeightSpec& spec = item.source->spec();
+    return {.name = item.name,
+            .n = spec.n,
+            .k = spec.k,
+            .dtype = item.source->info().dequantized,
+            .args = args};
+  }
+
   const ConvertJob& job_;
 };
 

@@ -10,7 +10,7 @@
 //
 // which is a dot product with one more "key" that all layers and heads share. For the tokens of a chunk
 // that begins at position c, j = c + r: (u, w) is turned by c, once per row and chunk, and multiplied
-// with the angles of r in 0..255, a table of 64 KiB at most that has the form of a bf16 page.
+// with the angles of r in 0..255, a table (64 KiB for heads of 128) that has the form of a bf16 page.
 // What a bias adds in dims that do not rotate is the same for all keys: the softmax takes it out.
 #pragma once
 
