@@ -6,6 +6,8 @@
 // Panel of 16 channels: [scales g][16] f32, [mins g][16] f32 when there are, two-level: [scale2 g][16],
 // [zero2 * scale2 g][16] s32, then [k/2][16][2] bytes.
 #include "kernels/gemm/simd_avx2.h"
+//
+#include "kernels/gemm/grouped_layout.h"
 
 namespace octavo {
 namespace {
@@ -193,6 +195,7 @@ struct Kernel {
 
 bool Accepts(const WeightSpec& w, ActivationFormat format) {
   if (!IsInt8(format) || !IsLegalPair(w, format)) return false;
+  if (w.bits <= 4 && AcceptsGroupedInt8(w, format)) return false;  // gemm_w4a8_avx2.cc
   return w.k <= 65792 && (w.group_size == 0 || w.group_size >= w.k || w.group_size % 2 == 0);
 }
 

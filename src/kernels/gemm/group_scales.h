@@ -3,7 +3,7 @@
 // groups of 32 an f32 scale and min would be a third of the bytes that decode reads.
 //
 // A section of a panel is [groups][channels] of f32, f16 or bf16; for kF16TimesI8
-// [groups][channels] i8, then [super groups][channels] f16. Include after simd_avx512.h.
+// [groups][channels] i8, then [super groups][channels] f16. Include after simd_avx2.h or simd_avx512.h.
 #pragma once
 
 #include <immintrin.h>
@@ -12,7 +12,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "kernels/gemm/simd_avx512.h"
+#include "kernels/gemm/gemm.h"
 
 namespace octavo {
 namespace {
@@ -62,31 +62,36 @@ class GroupScales {
     }
   }
 
-  // Scales of group `g` for channels [channel, channel + 16).
-  [[gnu::always_inline]] __m512 Load(const std::byte* section, int64_t g, int64_t channel) const {
+  // Scales of group `g` for kLanes channels from `channel` on.
+  [[gnu::always_inline]] Floats Load(const std::byte* section, int64_t g, int64_t channel) const {
     const int64_t at = g * kChannels + channel;
     switch (type_) {
       case ScaleType::kF32:
-        return _mm512_loadu_ps(reinterpret_cast<const float*>(section) + at);
+        return LoadFloats(section + at * 4);
       case ScaleType::kF16:
         return LoadHalves(section + at * 2);
-      case ScaleType::kBf16: {
-        const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(section + at * 2));
-        return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
-      }
+      case ScaleType::kBf16:
+        return LoadBf16s(section + at * 2);
       case ScaleType::kF16TimesI8:
         break;
     }
-    const __m128i sub = _mm_loadu_si128(reinterpret_cast<const __m128i*>(section + at));
-    const __m512 super = LoadHalves(section + supers_ + (g / per_super_ * kChannels + channel) * 2);
-    return _mm512_mul_ps(super, _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(sub)));
+    const std::byte* super = section + supers_ + (g / per_super_ * kChannels + channel) * 2;
+    return LoadHalves(super) * LoadInt8s(section + at);
+  }
+
+  // The section as f32, [groups][channels]: itself, or written to `scratch`.
+  const float* Expand(const std::byte* section, float* scratch) const {
+    if (type_ == ScaleType::kF32) return reinterpret_cast<const float*>(section);
+    for (int64_t g = 0; g < groups_; ++g) {
+      for (int64_t c = 0; c < kChannels; c += kLanes) {
+        const Floats scales = Load(section, g, c);
+        __builtin_memcpy(scratch + g * kChannels + c, &scales, sizeof scales);
+      }
+    }
+    return scratch;
   }
 
  private:
-  [[gnu::always_inline]] static __m512 LoadHalves(const std::byte* at) {
-    return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(at)));
-  }
-
   static uint16_t ExactHalf(float value) {
     return static_cast<uint16_t>(
         _mm_cvtsi128_si32(_mm_cvtps_ph(_mm_set_ss(value), _MM_FROUND_TO_NEAREST_INT)));

@@ -2,15 +2,14 @@
 // int8 activations x integers with group scales, by vpdpbusd: W4A8 (QoQ's two-level integers, or f32
 // group scales) and W8A8 with groups. Include after simd_avx512.h.
 //
-// Panel of 32 channels, codes unsigned (signed ones are stored with an offset that group sums take out):
-//   float scales: [scales g][32], [mins g][32] when there are (group_scales.h), codes
-//   two-level:  [scale][32] f32, [scale2 g][32] u8, [zero2 * scale2: pairs of g][32][2] s16, codes
+// Panels as in grouped_layout.h; codes are unsigned (signed ones are stored with an offset that group
+// sums take out).
 // Codes of 8 columns x 16 channels of nibbles are 64 bytes: byte 4c + t holds columns t (low) and t + 4
 // (high) of channel c, so an and and a shift give two operands. Bytes: 4 columns in 64 bytes.
 #pragma once
 
 #include "kernels/gemm/decode_avx512.h"
-#include "kernels/gemm/group_scales.h"
+#include "kernels/gemm/grouped_layout.h"
 
 namespace octavo {
 namespace {
@@ -50,75 +49,25 @@ struct GroupedInt8 {
   static constexpr int kMaxRows = 6;
   static constexpr int64_t kBlockBytes = 2 * 64;
 
-  struct Layout {
-    bool two_level;
-    int64_t groups;
-    int64_t group_blocks;
-    int64_t total_blocks;
-    GroupScales<kChannels> scales;
-    int64_t scales2 = 0, zeros2 = 0, mins = 0, codes;
-
-    explicit Layout(const WeightSpec& w) : two_level(w.scales == ScaleLayout::kTwoLevel), scales(w) {
-      groups = DivUp(w.k, w.group_size);
-      total_blocks = DivUp(RoundUp(w.k, 8), Codes::kBlockK);
-      group_blocks = groups == 1 ? total_blocks : w.group_size / Codes::kBlockK;
-      if (two_level) {
-        scales2 = kChannels * 4;
-        zeros2 = RoundUp(scales2 + groups * kChannels, 64);
-        codes = zeros2 + DivUp(groups, 2) * kChannels * 4;
-      } else {
-        mins = scales.bytes();
-        codes = mins * (w.has_min ? 2 : 1);
-      }
-    }
-  };
+  using Layout = GroupedLayout<kChannels, Codes::kBlockK>;
 
   static bool Accepts(const WeightSpec& w, ActivationFormat format) {
-    if (!IsInt8(format) || !IsLegalPair(w, format) || w.group_size == 0) return false;
-    if (w.group_size % 8 != 0 && w.group_size < w.k) return false;
-    if ((w.bits <= 4) != (Codes::kBlockK == 8)) return false;
-    if (w.scales != ScaleLayout::kTwoLevel) return w.k <= 65792;
-    // Group sums and zero2 * scale2 must fit int16.
-    return w.bits <= 4 && w.group_size <= 256;
+    return (w.bits <= 4) == (Codes::kBlockK == 8) && AcceptsGroupedInt8(w, format);
   }
 
   static size_t PanelBytes(const WeightSpec& w) {
-    const Layout layout(w);
-    return static_cast<size_t>(layout.codes + layout.total_blocks * kBlockBytes);
+    return Layout(w).PanelBytes();
   }
 
   static void Pack(const WeightSpec& w, const WeightRows& rows, std::byte* panel) {
     const Layout layout(w);
-    if (layout.two_level) {
-      PackTwoLevelScales(layout, rows, panel);
-    } else {
-      layout.scales.Pack(rows.scales, rows.super_scales, panel);
-      if (w.has_min) layout.scales.Pack(rows.mins, rows.super_mins, panel + layout.mins);
-    }
+    layout.PackScales(w, rows, panel);
     const bool is_signed = !w.has_min && !layout.two_level;
     const __m512i flip = _mm512_set1_epi8(is_signed ? static_cast<char>(Codes::kOffset) : '\0');
     for (int64_t b = 0; b < layout.total_blocks; ++b) {
       for (int v = 0; v < 2; ++v) {
         Codes::Pack(rows.codes.data() + v * 16 * w.k, w.k, b * Codes::kBlockK, w.k, flip,
                     panel + layout.codes + b * kBlockBytes + v * 64);
-      }
-    }
-  }
-
-  static void PackTwoLevelScales(const Layout& layout, const WeightRows& rows, std::byte* panel) {
-    auto* scales = reinterpret_cast<float*>(panel);
-    auto* scales2 = reinterpret_cast<uint8_t*>(panel + layout.scales2);
-    auto* zeros2 = reinterpret_cast<int16_t*>(panel + layout.zeros2);
-    for (int64_t c = 0; c < kChannels; ++c) {
-      scales[c] = rows.scales.data()[c];
-      for (int64_t g = 0; g < RoundUp(layout.groups, 2); ++g) {
-        int product = 0;
-        if (g < layout.groups) {
-          const uint8_t scale = rows.scales2.data()[c * layout.groups + g];
-          scales2[g * kChannels + c] = scale;
-          product = scale * rows.zeros2.data()[c * layout.groups + g];
-        }
-        zeros2[(g / 2 * kChannels + c) * 2 + g % 2] = static_cast<int16_t>(product);
       }
     }
   }
@@ -194,9 +143,7 @@ struct GroupedInt8 {
       zeros += 128;
 #pragma GCC unroll 8
       for (int m = 0; m < kRows; ++m) {
-        const int32_t first = sums[m * layout.groups + g];
-        const int32_t second = g + 1 < layout.groups ? sums[m * layout.groups + g + 1] : 0;
-        const __m512i pair = _mm512_set1_epi32((first & 0xffff) | (second << 16));
+        const __m512i pair = _mm512_set1_epi32(SumPair(sums + m * layout.groups, g, layout.groups));
         dot[m][0] = _mm512_dpwssd_epi32(dot[m][0], zero0, pair);
         dot[m][1] = _mm512_dpwssd_epi32(dot[m][1], zero1, pair);
       }

@@ -13,6 +13,9 @@
 namespace octavo {
 namespace {
 
+inline constexpr int kLanes = 8;  // channels per vector
+using Floats = __m256;
+
 inline int64_t DivUp(int64_t a, int64_t b) { return (a + b - 1) / b; }
 inline int64_t RoundUp(int64_t a, int64_t b) { return DivUp(a, b) * b; }
 
@@ -29,6 +32,21 @@ class FlushDenormals {
 template <typename T>
 [[gnu::always_inline]] inline void KeepInRegister(T& v) {
   asm volatile("" : "+x"(v));
+}
+
+// kLanes numbers of a type as f32.
+[[gnu::always_inline]] inline Floats LoadFloats(const std::byte* p) {
+  return _mm256_loadu_ps(reinterpret_cast<const float*>(p));
+}
+[[gnu::always_inline]] inline Floats LoadHalves(const std::byte* p) {
+  return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
+[[gnu::always_inline]] inline Floats LoadBf16s(const std::byte* p) {
+  const __m128i bits = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));
+}
+[[gnu::always_inline]] inline Floats LoadInt8s(const std::byte* p) {
+  return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
 }
 
 // As in simd_avx512.h, eight channels at a time.

@@ -16,6 +16,7 @@ namespace octavo {
 namespace {
 
 inline constexpr int kLanes = 16;  // channels per vector
+using Floats = __m512;
 
 inline int64_t DivUp(int64_t a, int64_t b) { return (a + b - 1) / b; }
 inline int64_t RoundUp(int64_t a, int64_t b) { return DivUp(a, b) * b; }
@@ -35,6 +36,19 @@ class FlushDenormals {
 template <typename T>
 [[gnu::always_inline]] inline void KeepInRegister(T& v) {
   asm volatile("" : "+v"(v));
+}
+
+// kLanes numbers of a type as f32.
+[[gnu::always_inline]] inline Floats LoadFloats(const std::byte* p) { return _mm512_loadu_ps(p); }
+[[gnu::always_inline]] inline Floats LoadHalves(const std::byte* p) {
+  return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+}
+[[gnu::always_inline]] inline Floats LoadBf16s(const std::byte* p) {
+  const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
+}
+[[gnu::always_inline]] inline Floats LoadInt8s(const std::byte* p) {
+  return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
 }
 
 inline __mmask16 LaneMask(int64_t count) {
