@@ -11,6 +11,7 @@
 #include <cstdint>
 
 #include "kernels/gemm/gemm.h"
+#include "kernels/gemm/spread_prefetch.h"
 
 namespace octavo {
 namespace {
@@ -30,9 +31,25 @@ struct Dense {
     return static_cast<size_t>((kHeader + Steps(w) * kStepBytes + 63) / 64 * 64);
   }
 
-  template <int kRows, bool kPrefetch>
+  template <int kRows>
+  [[gnu::always_inline]] static void Step(const std::byte* w, const std::byte* x, int64_t stride,
+                                          typename Dot::Acc (&acc)[kRows][Dot::kVectors]) {
+    typename Dot::Weight weight[Dot::kVectors];
+#pragma GCC unroll 4
+    for (int v = 0; v < Dot::kVectors; ++v) {
+      weight[v] = Dot::LoadWeight(w + v * Dot::kVectorLanes * Dot::kWeightBytes);
+    }
+#pragma GCC unroll 16
+    for (int m = 0; m < kRows; ++m) {
+      const auto broadcast = Dot::LoadX(x + m * stride);
+#pragma GCC unroll 4
+      for (int v = 0; v < Dot::kVectors; ++v) acc[m][v] = Dot::Step(acc[m][v], weight[v], broadcast);
+    }
+  }
+
+  template <int kRows>
   [[gnu::noinline]] static void Tile(const GemmCall& call, const std::byte* panel, int64_t row,
-                                     int64_t n) {
+                                     SpreadPrefetch prefetch, int64_t n) {
     constexpr int kVectors = Dot::kVectors;
     typename Dot::Acc acc[kRows][kVectors];
 #pragma GCC unroll 16
@@ -43,25 +60,19 @@ struct Dense {
     const auto* x = static_cast<const std::byte*>(call.x.data) + row * call.x.row_stride * Dot::kXBytes;
     const int64_t stride = call.x.row_stride * Dot::kXBytes;
     const std::byte* w = panel + kHeader;
-    const int64_t ahead = static_cast<int64_t>(PanelBytes(*call.weight));
-    const int64_t steps = Steps(*call.weight);
-    for (int64_t s = 0; s < steps; ++s) {
-      typename Dot::Weight weight[kVectors];
-#pragma GCC unroll 4
-      for (int v = 0; v < kVectors; ++v) {
-        const int64_t at = v * Dot::kVectorLanes * Dot::kWeightBytes;
-        weight[v] = Dot::LoadWeight(w + at);
-        if (kPrefetch && at % 64 == 0) __builtin_prefetch(w + at + ahead, 0, 2);
+    OutputPrefetch<kChannels / 16> output(call.y, row, kRows, n);
+    int64_t steps = Steps(*call.weight);
+    for (; steps >= SpreadPrefetch::kSteps; steps -= SpreadPrefetch::kSteps) {
+      prefetch.Fetch();
+      output.Fetch();
+#pragma GCC unroll 8
+      for (int64_t s = 0; s < SpreadPrefetch::kSteps; ++s) {
+        Step<kRows>(w + s * kStepBytes, x + s * Dot::kStepK * Dot::kXBytes, stride, acc);
       }
-#pragma GCC unroll 16
-      for (int m = 0; m < kRows; ++m) {
-        const auto broadcast = Dot::LoadX(x + m * stride);
-#pragma GCC unroll 4
-        for (int v = 0; v < kVectors; ++v) acc[m][v] = Dot::Step(acc[m][v], weight[v], broadcast);
-      }
-      w += kStepBytes;
-      x += Dot::kStepK * Dot::kXBytes;
+      w += SpreadPrefetch::kSteps * kStepBytes;
+      x += SpreadPrefetch::kSteps * Dot::kStepK * Dot::kXBytes;
     }
+    for (; steps > 0; --steps, w += kStepBytes, x += Dot::kStepK * Dot::kXBytes) Step<kRows>(w, x, stride, acc);
 #pragma GCC unroll 16
     for (int m = 0; m < kRows; ++m) {
 #pragma GCC unroll 4
@@ -80,35 +91,30 @@ struct Dense {
     }
   }
 
-  template <bool kPrefetch>
-  static void Tail(const GemmCall& call, const std::byte* panel, int64_t row, int64_t rows, int64_t n) {
-    static_assert(Dot::kMaxRows <= 6);
-    switch (rows) {
-      case 1: return Tile<1, kPrefetch>(call, panel, row, n);
-      case 2: return Tile<2, kPrefetch>(call, panel, row, n);
-      case 3: return Tile<3, kPrefetch>(call, panel, row, n);
-      case 4: return Tile<4, kPrefetch>(call, panel, row, n);
-      case 5: if constexpr (Dot::kMaxRows > 5) return Tile<5, kPrefetch>(call, panel, row, n);
-      default: break;
+  // The tile of exactly `rows` rows (1 .. kMax).
+  template <int kMax>
+  static void TileOf(int64_t rows, const GemmCall& call, const std::byte* panel, int64_t row,
+                     const SpreadPrefetch& prefetch, int64_t n) {
+    if constexpr (kMax > 1) {
+      if (rows < kMax) return TileOf<kMax - 1>(rows, call, panel, row, prefetch, n);
     }
+    Tile<kMax>(call, panel, row, prefetch, n);
   }
 
   static void Run(const GemmCall& call, int64_t panel_begin, int64_t panel_end) {
     constexpr int64_t kMax = Dot::kMaxRows;
     [[maybe_unused]] const typename Dot::Mode mode;
-    const int64_t rows = call.x.rows;
+    const int64_t rows = call.x.rows, tiles = (rows + kMax - 1) / kMax;
+    const auto panel_bytes = static_cast<int64_t>(PanelBytes(*call.weight));
     for (int64_t p = panel_begin; p < panel_end; ++p) {
-      const std::byte* panel = call.packed + p * static_cast<int64_t>(PanelBytes(*call.weight));
-      const int64_t n = p * kChannels;
-      // Up to one tile the hardware prefetcher does best; beyond, the first tile fetches the next panel.
-      const bool prefetch = rows > kMax && p + 1 < panel_end;
-      int64_t row = 0;
-      if (prefetch) {
-        Tile<kMax, true>(call, panel, 0, n);
-        row = kMax;
+      const std::byte* panel = call.packed + p * panel_bytes;
+      // With one tile the hardware prefetcher does best.
+      const int64_t lines = tiles > 1 && p + 1 < panel_end ? panel_bytes / 64 : 0;
+      for (int64_t tile = 0; tile < tiles; ++tile) {
+        const int64_t row = tile * kMax;
+        const SpreadPrefetch prefetch(panel + panel_bytes, lines, tile, tiles, Steps(*call.weight));
+        TileOf<kMax>(rows - row < kMax ? rows - row : kMax, call, panel, row, prefetch, p * kChannels);
       }
-      for (; row + kMax <= rows; row += kMax) Tile<kMax, false>(call, panel, row, n);
-      if (row < rows) Tail<false>(call, panel, row, rows - row, n);
     }
   }
 };
