@@ -110,10 +110,12 @@ struct Dense {
       const std::byte* panel = call.packed + p * panel_bytes;
       // With one tile the hardware prefetcher does best.
       const int64_t lines = tiles > 1 && p + 1 < panel_end ? panel_bytes / 64 : 0;
+      int64_t row = 0;
       for (int64_t tile = 0; tile < tiles; ++tile) {
-        const int64_t row = tile * kMax;
+        const int64_t count = (rows - row + tiles - tile - 1) / (tiles - tile);  // even shares
         const SpreadPrefetch prefetch(panel + panel_bytes, lines, tile, tiles, Steps(*call.weight));
-        TileOf<kMax>(rows - row < kMax ? rows - row : kMax, call, panel, row, prefetch, p * kChannels);
+        TileOf<kMax>(count, call, panel, row, prefetch, p * kChannels);
+        row += count;
       }
     }
   }

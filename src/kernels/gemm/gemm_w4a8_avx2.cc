@@ -225,8 +225,11 @@ struct Kernel {
   static void Rows(const GemmCall& call, const Panel& panel, int64_t n) {
     const int64_t rows = call.x.rows;
     if (rows <= kDirectRows) return TileOf<kDirectRows, false, kScales>(rows, call, panel, 0, n);
-    for (int64_t row = 0; row < rows; row += kMaxRows) {
-      TileOf<kMaxRows, true, kScales>(rows - row < kMaxRows ? rows - row : kMaxRows, call, panel, row, n);
+    const int64_t tiles = DivUp(rows, kMaxRows);
+    for (int64_t tile = 0, row = 0; tile < tiles; ++tile) {
+      const int64_t count = DivUp(rows - row, tiles - tile);  // even shares
+      TileOf<kMaxRows, true, kScales>(count, call, panel, row, n);
+      row += count;
     }
   }
 

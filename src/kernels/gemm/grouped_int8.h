@@ -9,7 +9,9 @@
 #pragma once
 
 #include "kernels/gemm/decode_avx512.h"
+#include "kernels/gemm/decoded_int8.h"
 #include "kernels/gemm/grouped_layout.h"
+#include "kernels/gemm/scratch.h"
 
 namespace octavo {
 namespace {
@@ -48,6 +50,8 @@ struct GroupedInt8 {
   static constexpr int kChannels = 32;
   static constexpr int kMaxRows = 6;
   static constexpr int64_t kBlockBytes = 2 * 64;
+  static constexpr int64_t kDirectRows = 12;  // up to here codes are decoded as they are used
+  static constexpr bool kNibbles = Codes::kQuads == 2;
 
   using Layout = GroupedLayout<kChannels, Codes::kBlockK>;
 
@@ -226,13 +230,98 @@ struct GroupedInt8 {
     FloatTile<kMax, false>(call, panel, row, n);
   }
 
-  static void Run(const GemmCall& call, int64_t panel_begin, int64_t panel_end) {
+  static void DirectRows(const GemmCall& call, const std::byte* panel, int64_t n) {
     const int64_t rows = call.x.rows;
-    for (int64_t p = panel_begin; p < panel_end; ++p) {
-      const std::byte* panel = call.packed + p * static_cast<int64_t>(PanelBytes(*call.weight));
-      for (int64_t row = 0; row < rows; row += kMaxRows) {
-        TileOf<kMaxRows>(rows - row < kMaxRows ? rows - row : kMaxRows, call, panel, row, p * kChannels);
+    for (int64_t row = 0; row < rows; row += kMaxRows) {
+      TileOf<kMaxRows>(rows - row < kMaxRows ? rows - row : kMaxRows, call, panel, row, n);
+    }
+  }
+
+  // Unpacks a panel for the tiles of decoded_int8.h. False if its two-level codes do not fit a byte each.
+  static bool Decode(const WeightSpec& w, const Layout& layout, const std::byte* panel, std::byte* scratch,
+                     DecodedPanel& out) {
+    const int64_t scale_bytes = layout.groups * kChannels * 4;
+    auto* floats = reinterpret_cast<float*>(scratch);
+    std::byte* codes = scratch + 2 * scale_bytes;
+    out = {.codes = codes, .offset = w.has_min ? 0 : Codes::kOffset};
+    if (!layout.two_level) {
+      out.scales = layout.scales.Expand(panel, floats);
+      if (w.has_min) out.mins = layout.scales.Expand(panel + layout.mins, floats + layout.groups * kChannels);
+      if (!kNibbles) {
+        out.codes = panel + layout.codes;
+        return true;
       }
+    } else {
+      if (!ProductsFitBytes(layout, panel)) return false;
+      out.scales = reinterpret_cast<const float*>(panel);
+      out.zeros = panel + layout.zeros2;
+    }
+    const std::byte* in = panel + layout.codes;
+    int64_t left = layout.total_blocks;
+    for (int64_t g = 0; g < layout.groups; ++g) {
+      const int64_t blocks = left < layout.group_blocks ? left : layout.group_blocks;
+      left -= blocks;
+      __m512i scale[2];
+      for (int v = 0; v < 2; ++v) {
+        const std::byte* from = panel + layout.scales2 + g * kChannels + v * 16;
+        scale[v] = layout.two_level
+                       ? _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)))
+                       : _mm512_set1_epi32(1);
+        scale[v] = _mm512_or_si512(scale[v], _mm512_slli_epi32(scale[v], 16));
+      }
+      for (int64_t b = 0; b < blocks; ++b, in += kBlockBytes) {
+        for (int v = 0; v < 2; ++v) {
+          __m512i quads[Codes::kQuads];
+          Codes::Decode(_mm512_load_si512(in + v * 64), quads);
+          for (int q = 0; q < Codes::kQuads; ++q) {
+            if (layout.two_level) quads[q] = ScaleBytes(quads[q], scale[v]);
+            _mm512_store_si512(codes + q * kBlockBytes + v * 64, quads[q]);
+          }
+        }
+        codes += Codes::kQuads * kBlockBytes;
+      }
+    }
+    return true;
+  }
+
+  static bool ProductsFitBytes(const Layout& layout, const std::byte* panel) {
+    constexpr uint8_t kMost = 255 / 15;
+    uint8_t most = 0;
+    for (int64_t i = 0; i < layout.groups * kChannels; ++i) {
+      const auto scale = static_cast<uint8_t>(panel[layout.scales2 + i]);
+      most = scale > most ? scale : most;
+    }
+    return most <= kMost;
+  }
+
+  // Products of bytes with the scale in both halves of a dword; they fit bytes.
+  [[gnu::always_inline]] static __m512i ScaleBytes(__m512i bytes, __m512i scale) {
+    const __m512i even = _mm512_mullo_epi16(_mm512_and_si512(bytes, _mm512_set1_epi16(255)), scale);
+    const __m512i odd = _mm512_mullo_epi16(_mm512_srli_epi16(bytes, 8), scale);
+    return _mm512_or_si512(even, _mm512_slli_epi16(odd, 8));
+  }
+
+  static void Run(const GemmCall& call, int64_t panel_begin, int64_t panel_end) {
+    const WeightSpec& w = *call.weight;
+    const Layout layout(w);
+    const auto panel_bytes = static_cast<int64_t>(layout.PanelBytes());
+    const bool decode = call.x.rows > kDirectRows && DecodedInt8::Accepts(w);
+    const int64_t code_bytes = kNibbles ? layout.total_blocks * 2 * kBlockBytes : 0;
+    std::byte* scratch =
+        decode ? GemmScratch(static_cast<size_t>(2 * layout.groups * kChannels * 4 + code_bytes)) : nullptr;
+    for (int64_t p = panel_begin; p < panel_end; ++p) {
+      const std::byte* panel = call.packed + p * panel_bytes;
+      DecodedPanel decoded;
+      if (!decode || !Decode(w, layout, panel, scratch, decoded)) {
+        DirectRows(call, panel, p * kChannels);
+        continue;
+      }
+      decoded.quads = layout.total_blocks * Codes::kQuads;
+      decoded.groups = layout.groups;
+      decoded.group_quads = layout.group_blocks * Codes::kQuads;
+      decoded.next = panel + panel_bytes;
+      decoded.next_lines = p + 1 < panel_end ? panel_bytes / 64 : 0;
+      DecodedInt8::Run(call, decoded, p * kChannels);
     }
   }
 };
