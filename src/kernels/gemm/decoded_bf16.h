@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The vdpbf16ps kernel for weights that are decoded to bf16 in registers, with or without group scales.
+// The kernel for weights that are decoded to bf16 in registers, with or without group scales. `Pairs`
+// multiplies: by vdpbf16ps (bf16_pairs_avx512_bf16.h) or as it does (bf16_pairs_avx512.h).
 //
 // Panel of 32 channels: a section of scales, one of mins when there are (group_scales.h), codes
 // [block][2][64 bytes].
@@ -13,7 +14,7 @@
 namespace octavo {
 namespace {
 
-template <typename Decoder>
+template <typename Decoder, typename Pairs>
 struct DecodedBf16 {
   static constexpr int kChannels = 32;
   static constexpr int64_t kBlockBytes = 2 * 64;
@@ -94,15 +95,16 @@ struct DecodedBf16 {
         }
 #pragma GCC unroll 4
         for (int p = 0; p < Decoder::kPairs; ++p) {
+          typename Pairs::Pair weight[kVectors];
+#pragma GCC unroll 2
+          for (int v = 0; v < kVectors; ++v) weight[v] = Pairs::Split(pairs[v][p]);
 #pragma GCC unroll 16
           for (int m = 0; m < kRows; ++m) {
             int32_t dword;
             __builtin_memcpy(&dword, x + m * stride + 2 * p, 4);
-            const auto pair = (__m512bh)_mm512_set1_epi32(dword);
+            const typename Pairs::Pair pair = Pairs::Split(_mm512_set1_epi32(dword));
 #pragma GCC unroll 2
-            for (int v = 0; v < kVectors; ++v) {
-              acc[m][v] = _mm512_dpbf16_ps(acc[m][v], (__m512bh)pairs[v][p], pair);
-            }
+            for (int v = 0; v < kVectors; ++v) acc[m][v] = Pairs::Add(acc[m][v], weight[v], pair);
           }
         }
         codes += kBlockBytes;

@@ -3,33 +3,24 @@
 // pair, odd column first, with denormals flushed, give the same bits. 6 x 32 tiles.
 #include "kernels/gemm/simd_avx512.h"
 //
+#include "kernels/gemm/bf16_pairs_avx512.h"
 #include "kernels/gemm/dense.h"
 
 namespace octavo {
 namespace {
 
-struct Pair {
-  __m512 even, odd;
-};
-
 struct Dot {
   using Acc = __m512;
-  using Weight = Pair;
+  using Weight = FmaPairs::Pair;
   using Mode = FlushDenormals;
   static constexpr int kVectors = 2, kVectorLanes = 16, kMaxRows = 6;
   static constexpr int64_t kWeightBytes = 4, kStepK = 2, kPadK = 8, kXBytes = 2;
   static Acc Zero() { return _mm512_setzero_ps(); }
-  static Pair Split(__m512i v) {
-    return {_mm512_castsi512_ps(_mm512_slli_epi32(v, 16)),
-            _mm512_castsi512_ps(_mm512_and_si512(v, _mm512_set1_epi32(-65536)))};
+  static Weight LoadWeight(const std::byte* p) { return FmaPairs::Split(_mm512_load_si512(p)); }
+  static Weight LoadX(const std::byte* p) {
+    return FmaPairs::Split(_mm512_set1_epi32(*reinterpret_cast<const int32_t*>(p)));
   }
-  static Weight LoadWeight(const std::byte* p) { return Split(_mm512_load_si512(p)); }
-  static Pair LoadX(const std::byte* p) {
-    return Split(_mm512_set1_epi32(*reinterpret_cast<const int32_t*>(p)));
-  }
-  static Acc Step(Acc acc, const Weight& w, const Pair& x) {
-    return _mm512_fmadd_ps(x.even, w.even, _mm512_fmadd_ps(x.odd, w.odd, acc));
-  }
+  static Acc Step(Acc acc, const Weight& w, const Weight& x) { return FmaPairs::Add(acc, w, x); }
   static __m512 Finish(Acc acc, const ActivationView&, int64_t) { return acc; }
 };
 using Kernel = Dense<Dot>;

@@ -2,12 +2,13 @@
 // bf16 (or fp8) activations x integers of up to 4 bits: vpermw decodes nibbles to bf16 for vdpbf16ps.
 #include "kernels/gemm/simd_avx512.h"
 //
+#include "kernels/gemm/bf16_pairs_avx512_bf16.h"
 #include "kernels/gemm/decoded_bf16.h"
 
 namespace octavo {
 namespace {
 
-using Kernel = DecodedBf16<NibbleDecoder>;
+using Kernel = DecodedBf16<NibbleDecoder, NativePairs>;
 
 bool Accepts(const WeightSpec& w, ActivationFormat format) {
   if (format == ActivationFormat::kF32 || IsInt8(format)) return false;
