@@ -25,7 +25,7 @@ struct GroupedLayout {
   int64_t scales2 = 0, zeros2 = 0, mins = 0, codes;
 
   explicit GroupedLayout(const WeightSpec& w) : two_level(w.scales == ScaleLayout::kTwoLevel), scales(w) {
-    groups = DivUp(w.k, w.group_size);
+    groups = w.group_size > 0 ? DivUp(w.k, w.group_size) : 1;
     total_blocks = DivUp(RoundUp(w.k, 8), kBlockK);
     group_blocks = groups == 1 ? total_blocks : w.group_size / kBlockK;
     if (two_level) {
