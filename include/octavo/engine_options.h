@@ -48,7 +48,7 @@ struct EngineOptions {
   // Largest share of a step that one prompt may take; 0: no limit of its own.
   int32_t long_prefill_token_threshold = 0;
   // Aim at steps of this many milliseconds by shrinking prefill chunks, from measured step times;
-  // 0: only the hard cap counts. kAutoTargetStepMs: while streams run, 1.6 times a step without
+  // 0: only the hard cap counts. kAutoTargetStepMs: while streams run, 1.5 times a step without
   // prefill, more when many prompts wait.
   double target_step_ms = kAutoTargetStepMs;
   // Requests that may wait, beyond the running ones; Submit then fails with ResourceExhausted.

@@ -78,7 +78,7 @@ void AddEngineFlags(CLI::App& app, ServeFlags& all) {
   flags.Add("--long-prefill-token-threshold", engine.long_prefill_token_threshold,
             "Prompt tokens of one request per step at most; 0: no limit");
   flags.Add("--target-step-ms", engine.target_step_ms,
-            "Shrink prefill chunks so that steps take about this long; 0: off, -1: 1.6 times a "
+            "Shrink prefill chunks so that steps take about this long; 0: off, -1: 1.5 times a "
             "step without prefill while streams run");
   flags.Add("--scheduling-policy", all.scheduling_policy, "fcfs or priority")
       ->check(CLI::IsMember({"fcfs", "priority"}));

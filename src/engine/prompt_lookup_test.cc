@@ -69,11 +69,18 @@ TEST(StepClockTest, AutoTargetBoundsThePaceOfRunningStreams) {
     const int64_t tokens = 1 + (i * 37) % 400;
     clock.Observe(tokens, 10 + 0.2 * static_cast<double>(tokens));
   }
-  // A step of 8 decodes takes 11.6 ms; one of 43 tokens 1.6 times that.
+  // A step of 8 decodes takes 11.6 ms; one of 37 tokens 1.5 times that.
   const auto budget = [&](int64_t decodes, int64_t prefill) {
     return static_cast<double>(clock.TokenBudget({.num_decodes = decodes, .prefill_tokens = prefill}));
   };
-  EXPECT_NEAR(budget(8, 1000), 43, 2);
+  EXPECT_NEAR(budget(8, 1000), 37, 2);
+  const auto of_prompts = [&](int64_t decodes, int64_t prompts) {
+    return static_cast<double>(clock.TokenBudget(
+        {.num_decodes = decodes, .num_prompts = prompts, .prefill_tokens = 64 * prompts}));
+  };
+  EXPECT_EQ(of_prompts(8, 1), budget(8, 64)) << "one prompt, short or long, waits for the streams";
+  EXPECT_NEAR(of_prompts(8, 9), 124, 4) << "as many more as there are streams: the step may take twice as long";
+  EXPECT_GT(of_prompts(1, 31), 1.5 * 512) << "a batch starts: nearly unpaced";
   EXPECT_EQ(budget(0, 1000), 2048) << "nobody waits for the step";
   EXPECT_EQ(budget(8, 32000), 1000) << "a backlog is worked off in 32 steps";
   EXPECT_EQ(budget(8, 1000000), 2048);

@@ -90,13 +90,20 @@ void Scheduler::Reset(int64_t token_budget) {
 
 StepDemand Scheduler::Demand() const {
   StepDemand demand{.num_decodes = NumDecodes()};
+  const auto count = [&demand](const Sequence& sequence) {
+    ++demand.num_prompts;
+    demand.prefill_tokens += sequence.num_pending();
+  };
   for (const Sequence* sequence : running_) {
-    if (sequence->ready && !IsDecode(*sequence)) demand.prefill_tokens += sequence->num_pending();
+    if (sequence->ready && !IsDecode(*sequence)) count(*sequence);
   }
   const int64_t enough = StepClock::kBacklogSteps * options_.max_num_batched_tokens;
+  int64_t seats = seats_;
   for (const Sequence* sequence : waiting_) {
-    if (demand.prefill_tokens >= enough) break;
-    if (sequence->ready) demand.prefill_tokens += sequence->num_pending();
+    if (!sequence->ready) continue;
+    seats += sequence->num_seats;
+    if (seats > options_.max_num_seqs || demand.prefill_tokens >= enough) break;
+    count(*sequence);
   }
   return demand;
 }

@@ -69,8 +69,8 @@ class Scheduler {
   // Takes the pages of a running sequence. `park`: it does not return to the queue by itself.
   void Preempt(Sequence& sequence, bool park);
 
-  // What waits to be computed, for the budget of the next step. Waiting prompts beyond
-  // StepClock::kBacklogSteps full steps are not counted.
+  // What could be computed, for the budget of the next step. Waiting prompts count as far as there are
+  // seats for them, and no further than StepClock::kBacklogSteps full steps.
   StepDemand Demand() const;
 
   // The next step. `token_budget` <= max_num_batched_tokens limits prefill chunks; decodes count

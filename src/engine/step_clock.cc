@@ -38,7 +38,11 @@ int64_t StepClock::TokenBudget(const StepDemand& demand) const {
   if (weight_ < 1 || sum_n_ <= 0) return std::min<int64_t>(max_tokens_, 4 * kMinTokens);
   const Fit fit = FitSteps();
   const auto decodes = static_cast<double>(demand.num_decodes);
-  const double target = automatic ? kAutoSlowdown * (fit.fixed + fit.per_token * decodes) : target_ms_;
+  double target = target_ms_;
+  if (automatic) {
+    const auto others = static_cast<double>(std::max<int64_t>(demand.num_prompts - 1, 0));
+    target = kAutoSlowdown * (1 + others / decodes) * (fit.fixed + fit.per_token * decodes);
+  }
   double tokens = (target - fit.fixed) / fit.per_token;
   if (automatic) {
     tokens = std::max(tokens, static_cast<double>(demand.prefill_tokens) / kBacklogSteps);

@@ -9,15 +9,18 @@ namespace octavo {
 // What the next step could compute.
 struct StepDemand {
   int64_t num_decodes = 0;     // running sequences that get their next token
-  int64_t prefill_tokens = 0;  // of prompts, running and waiting
+  int64_t num_prompts = 0;     // prompts that are being computed, or wait and could start
+  int64_t prefill_tokens = 0;  // theirs
 };
 
 // Fits step_ms ~ a + b * num_tokens by least squares over recent steps (exponential forgetting).
 class StepClock {
  public:
   // `target_ms` 0: no target, the budget is always `max_tokens`. kAutoTargetStepMs: kAutoSlowdown times
-  // a step that only decodes, so that a long prompt does not stall running streams; when
-  // more prompts wait than kBacklogSteps such steps can compute, steps grow with the backlog.
+  // a step that only decodes, so that a long prompt does not stall running streams. Prompts beyond the
+  // first count as much as running streams do: with as many of them the step may take twice as long, and
+  // where a whole batch starts at once its prompts are hardly split. Steps also grow with the backlog, so
+  // that kBacklogSteps of them can compute it.
   StepClock(double target_ms, int64_t max_tokens)
       : target_ms_(target_ms), max_tokens_(max_tokens) {}
 
@@ -29,9 +32,9 @@ class StepClock {
 
   static constexpr int64_t kMinTokens = 16;
   static constexpr int64_t kBacklogSteps = 32;
-  // Attention over a growing prompt and noise stretch steps beyond the fit: 1.6 keeps the 99th
+  // Attention over a growing prompt and noise stretch steps beyond the fit: 1.5 keeps the 99th
   // percentile of the pace under 3 times the undisturbed median.
-  static constexpr double kAutoSlowdown = 1.6;
+  static constexpr double kAutoSlowdown = 1.5;
 
  private:
   // step_ms = fixed + per_token * num_tokens, as far as the steps seen tell.
