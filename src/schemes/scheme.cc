@@ -31,6 +31,12 @@ std::string JoinNames(const Name& name) {
   return text;
 }
 
+char Lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
+
+bool SameName(std::string_view a, std::string_view b) {
+  return std::ranges::equal(a, b, {}, Lower, Lower);
+}
+
 }  // namespace
 
 std::span<const Scheme* const> AllSchemes() {
@@ -45,14 +51,15 @@ std::span<const Scheme* const> AllSchemes() {
 
 const Scheme* FindScheme(std::string_view name) {
   for (const Scheme* scheme : kSchemes) {
-    if (scheme->name == name) return scheme;
+    if (SameName(scheme->name, name)) return scheme;
   }
   return nullptr;
 }
 
-const Scheme* FindOnlineScheme(std::string_view online_name) {
+const Scheme* FindOnlineScheme(std::string_view name) {
   for (const Scheme* scheme : kSchemes) {
-    if (!online_name.empty() && scheme->online_name == online_name) return scheme;
+    if (scheme->online_name.empty()) continue;
+    if (SameName(scheme->online_name, name) || SameName(scheme->name, name)) return scheme;
   }
   return nullptr;
 }

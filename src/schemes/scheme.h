@@ -112,9 +112,11 @@ std::span<const Scheme* const> AllSchemes();
 extern const Scheme kScheme_dense;
 extern const Scheme kScheme_gguf;
 
-// nullptr when there is no such scheme.
+// Letters' case does not matter. nullptr when there is no such scheme.
 const Scheme* FindScheme(std::string_view name);
-const Scheme* FindOnlineScheme(std::string_view online_name);
+
+// By its online name, or by its own where it has an online form ("w8a8" is "int8").
+const Scheme* FindOnlineScheme(std::string_view name);
 
 // The scheme of stored modules with these args.
 // Errors: Unimplemented, describing the args.

@@ -5,6 +5,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cctype>
 #include <cmath>
 #include <filesystem>
 #include <limits>
@@ -159,6 +161,17 @@ TEST_P(SchemeTest, OnlineEqualsTheCheckpoint) {
   }
   EXPECT_EQ(LinearLoader::Create(quantized.Open(), scheme().online_name).status().code(),
             StatusCode::kFailedPrecondition);
+}
+
+TEST_P(SchemeTest, IsFoundByItsNamesInAnyCase) {
+  std::string lower(scheme().name);
+  std::ranges::transform(lower, lower.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  EXPECT_EQ(FindScheme(scheme().name), &scheme());
+  EXPECT_EQ(FindScheme(lower), &scheme());
+  EXPECT_EQ(FindScheme(lower + "x"), nullptr);
+  if (scheme().online_name.empty()) return;
+  EXPECT_EQ(FindOnlineScheme(scheme().online_name), &scheme());
+  EXPECT_EQ(FindOnlineScheme(lower), &scheme());
 }
 
 TEST_P(SchemeTest, QuantizesZerosAndRefusesNan) {
