@@ -43,15 +43,18 @@ class OutputPrefetch {
       : at_(y.out + row * y.row_stride + n), stride_(y.row_stride), rows_(rows) {}
 
   [[gnu::always_inline]] void Fetch() {
-    if (rows_-- <= 0) return;
-#pragma GCC unroll 4
-    for (int i = 0; i < kLines; ++i) __builtin_prefetch(at_ + i * 16, 1, 3);
+    if (rows_ <= 0) return;
+    __builtin_prefetch(at_ + line_ * 16, 1, 3);
+    if (++line_ < kLines) return;
+    line_ = 0;
     at_ += stride_;
+    --rows_;
   }
 
  private:
   const float* at_;
   int64_t stride_, rows_;
+  int line_ = 0;
 };
 
 }  // namespace
