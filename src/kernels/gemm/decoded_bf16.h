@@ -89,7 +89,7 @@ struct DecodedBf16 {
           decoder.Decode(_mm512_load_si512(codes + v * 64), pairs[v]);
           if (kRows >= 5) {
             __builtin_prefetch(codes + v * 64 + 24 * 1024, 0, 2);
-          } else if (kRows >= 3) {
+          } else {
             __builtin_prefetch(codes + v * 64 + 4 * 1024, 0, 3);
           }
         }

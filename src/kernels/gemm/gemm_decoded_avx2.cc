@@ -60,6 +60,7 @@ struct Kernel {
                                            int64_t begin, int64_t end, __m256 (&acc)[kRows][2]) {
     for (int64_t k = begin; k < end; k += 2) {
       __m256 even[2], odd[2];
+      __builtin_prefetch(codes + k * kChannels + 4096, 0, 3);
 #pragma GCC unroll 2
       for (int v = 0; v < 2; ++v) {
         const std::byte* at = codes + k * kChannels + v * 8;
