@@ -108,8 +108,8 @@ struct Dense {
     const auto panel_bytes = static_cast<int64_t>(PanelBytes(*call.weight));
     for (int64_t p = panel_begin; p < panel_end; ++p) {
       const std::byte* panel = call.packed + p * panel_bytes;
-      // With one tile the hardware prefetcher does best.
-      const int64_t lines = tiles > 1 && p + 1 < panel_end ? panel_bytes / 64 : 0;
+      // With one row or two the hardware prefetcher does best.
+      const int64_t lines = rows > 2 && p + 1 < panel_end ? panel_bytes / 64 : 0;
       int64_t row = 0;
       for (int64_t tile = 0; tile < tiles; ++tile) {
         const int64_t count = (rows - row + tiles - tile - 1) / (tiles - tile);  // even shares

@@ -57,6 +57,7 @@ struct Bytes {
   template <int kRows, bool kDecoded>
   [[gnu::always_inline]] static void AddBlock(const std::byte* codes, const X* x, int64_t stride,
                                               __m256i (&dot)[kRows][2]) {
+    if (!kDecoded) __builtin_prefetch(codes + 4096, 0, 3);
 #pragma GCC unroll 2
     for (int half = 0; half < 2; ++half) {
       __m256i w[2];

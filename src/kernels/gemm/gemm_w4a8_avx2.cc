@@ -46,6 +46,7 @@ struct Nibbles {
   template <int kRows, bool kDecoded>
   [[gnu::always_inline]] static void AddBlock(const std::byte* codes, const int8_t* x, int64_t stride, bool first,
                                               __m256i (&sum)[kRows][2]) {
+    if (!kDecoded) __builtin_prefetch(codes + 4096, 0, 3);
     const __m256i mask = _mm256_set1_epi8(15);
 #pragma GCC unroll 2
     for (int q = 0; q < 2; ++q) {

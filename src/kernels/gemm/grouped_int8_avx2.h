@@ -271,6 +271,7 @@ struct GroupedInt8 {
 
   static const std::byte* Decode(const Layout& layout, const std::byte* codes, std::byte* out) {
     for (int64_t b = 0; b < layout.total_blocks; ++b) {
+      __builtin_prefetch(codes + b * kPackedBlock + 4096, 0, 3);
       Codes::Decode(codes + b * kPackedBlock, out + b * kDecodedBlock);
     }
     return out;
