@@ -15,7 +15,7 @@ namespace {
 struct Bytes {
   using X = int16_t;
   static constexpr int64_t kBlockK = 4;
-  static constexpr int kDirectRows = 6;
+  static constexpr int kDirectTile = 6;
   static constexpr bool kOffsetSigned = false, kTwoLevel = false;
 
   // + 32: rows of usual sizes do not share an L1 set.

@@ -15,7 +15,7 @@ namespace {
 struct Nibbles {
   using X = int8_t;
   static constexpr int64_t kBlockK = 8;
-  static constexpr int kDirectRows = 4;
+  static constexpr int kDirectTile = 4;
   static constexpr bool kOffsetSigned = true, kTwoLevel = true;
   static constexpr int64_t kRunBlocks = 4;  // that 16-bit sums hold
 

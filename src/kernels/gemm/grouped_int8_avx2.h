@@ -4,7 +4,7 @@
 //
 // Panels of 16 channels as in grouped_layout.h. `Codes` says how codes are packed and multiplied:
 //   kBlockK        columns in a block of 64 bytes, or of 128 bytes once it is decoded
-//   kDirectRows    up to this many rows blocks are decoded as they are used
+//   kDirectTile    rows of a tile that decodes blocks as it uses them
 //   kOffsetSigned  which codes are stored with an offset: signed or unsigned ones
 //   Correct()      takes it out of a dot product, given the group's sum of activations
 //   kTwoLevel      whether weights of two levels come here; else those with a scale per channel do
@@ -38,6 +38,7 @@ struct GroupedInt8 {
   using X = typename Codes::X;
   static constexpr int kChannels = 16;
   static constexpr int kMaxRows = 6;
+  static constexpr int64_t kDirectRows = 2 * Codes::kDirectTile;  // up to here blocks are decoded as they are used
   static constexpr int64_t kPackedBlock = 64, kDecodedBlock = 128;
 
   // A panel with its scales as f32 and its codes as nibbles or decoded.
@@ -181,13 +182,15 @@ struct GroupedInt8 {
 
   template <Scales kScales>
   static void Rows(const GemmCall& call, const Panel& panel, int64_t rows, int64_t n) {
-    if (rows <= Codes::kDirectRows) {
-      return TileOf<Codes::kDirectRows, false, kScales>(rows, call, panel, panel.first_row, n);
-    }
-    const int64_t tiles = DivUp(rows, kMaxRows), end = panel.first_row + rows;
+    const bool direct = rows <= kDirectRows;
+    const int64_t tiles = DivUp(rows, direct ? Codes::kDirectTile : kMaxRows), end = panel.first_row + rows;
     for (int64_t tile = 0, row = panel.first_row; tile < tiles; ++tile) {
       const int64_t count = DivUp(end - row, tiles - tile);  // even shares
-      TileOf<kMaxRows, true, kScales>(count, call, panel, row, n);
+      if (direct) {
+        TileOf<Codes::kDirectTile, false, kScales>(count, call, panel, row, n);
+      } else {
+        TileOf<kMaxRows, true, kScales>(count, call, panel, row, n);
+      }
       row += count;
     }
   }
@@ -220,7 +223,7 @@ struct GroupedInt8 {
     Scratch(const Layout& layout, int64_t rows, int64_t cols) {
       const int64_t scale_bytes = layout.groups * kChannels * 4;
       const int64_t x_bytes = RoundUp(Codes::XBytes(rows, cols), 64);
-      const int64_t code_bytes = rows > Codes::kDirectRows ? layout.total_blocks * kDecodedBlock : 0;
+      const int64_t code_bytes = rows > kDirectRows ? layout.total_blocks * kDecodedBlock : 0;
       std::byte* at = GemmScratch(static_cast<size_t>(2 * scale_bytes + x_bytes + code_bytes));
       scales = reinterpret_cast<float*>(at);
       mins = reinterpret_cast<float*>(at + scale_bytes);
@@ -252,7 +255,7 @@ struct GroupedInt8 {
                   packed + layout.scales2, packed + layout.zeros2, x, stride, first};
       if (!layout.two_level) panel.scales = layout.scales.Expand(packed, scratch.scales);
       if (has_min) panel.mins = layout.scales.Expand(packed + layout.mins, scratch.mins);
-      if (rows > Codes::kDirectRows) panel.codes = Decode(layout, panel.codes, scratch.codes);
+      if (rows > kDirectRows) panel.codes = Decode(layout, panel.codes, scratch.codes);
       AllRows(call, panel, rows, p * kChannels);
     }
   }
