@@ -23,7 +23,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 PAIRS = [("FP8", "rtn"), ("FP8_DYNAMIC", "rtn"), ("FP8_BLOCK", "rtn"), ("W8A8", "rtn"), ("W8A8", "gptq"),
          ("W8A8", "smoothquant"), ("W8A8", "smoothquant+gptq"), ("W8A8_STATIC", "rtn"),
          ("W8A8_STATIC", "smoothquant"), ("W8A16", "rtn"), ("W8A16", "gptq"), ("W4A16", "rtn"), ("W4A16", "gptq"),
-         ("W4A16", "awq"), ("W4A16_ASYM", "rtn"), ("W4A16_ASYM", "gptq"), ("W4A16_ASYM", "awq"), ("W4A8", "rtn"),
+         ("W4A16", "awq"), ("W4A16", "awq+clip"), ("W4A16_ASYM", "rtn"), ("W4A16_ASYM", "gptq"), ("W4A16_ASYM", "awq"), ("W4A8", "rtn"),
          ("W4A8", "gptq"), ("W4A8", "smoothquant+gptq"), ("QOQ_G128", "rtn"), ("W3A16", "rtn"), ("W3A16", "gptq"),
          ("W3A16", "awq")]
 STATIC = ("FP8", "W8A8_STATIC")

@@ -9,10 +9,10 @@
 namespace octavo {
 namespace {
 
-constexpr std::array<CalibrationAlgorithm, 5> kAlgorithms = {{
+constexpr std::array<CalibrationAlgorithm, 6> kAlgorithms = {{
     {.name = "gptq", .summary = "second-order rounding (integer schemes)", .gptq = true},
-    {.name = "awq", .summary = "activation-aware scales and clipping (integer groups)", .awq = true,
-     .clip = true},
+    {.name = "awq", .summary = "activation-aware scales (integer groups)", .awq = true},
+    {.name = "awq+clip", .summary = "the same and clipping limits", .awq = true, .clip = true},
     {.name = "smoothquant", .summary = "outliers move into the weights (8-bit activations)",
      .smoothquant = true},
     {.name = "smoothquant+gptq", .summary = "both", .smoothquant = true, .gptq = true},

@@ -25,7 +25,7 @@ struct CalibrationAlgorithm {
   Status Accepts(const Scheme& scheme) const;
 };
 
-// gptq, awq, smoothquant, smoothquant+gptq, qoq.
+// gptq, awq, awq+clip, smoothquant, smoothquant+gptq, qoq.
 std::span<const CalibrationAlgorithm> CalibrationAlgorithms();
 
 // nullptr when there is none of this name; "rtn" needs no data and is none.

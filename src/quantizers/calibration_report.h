@@ -15,7 +15,7 @@ namespace octavo {
 struct ModuleReport {
   std::string module;
   std::string scheme;
-  std::string algorithm;  // what really chose the codes: "gptq", "rtn", "awq"
+  std::string algorithm;  // what really chose the codes: "gptq", "rtn", "awq", "awq+clip"
   std::string note;       // why that is not what was asked for; empty if it is
   // Of the module's output over the calibration tokens, |X (W' - W)^T| / |X W^T| and the cosine of the
   // two, from every eighth block of 128 output channels. Absent where no Gram matrix was taken.

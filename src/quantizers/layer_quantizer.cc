@@ -283,7 +283,7 @@ ModuleReport LayerQuantizer::MakeReport(const LayerModule& module, const GptqFac
   report.module = module.name;
   report.scheme = module.scheme().name;
   report.algorithm = factor != nullptr                              ? "gptq"
-                     : module.algorithm().awq && input != nullptr ? "awq"
+                     : module.algorithm().awq && input != nullptr ? module.algorithm().name
                      : out_.transform.clip.contains(module.name)  ? "clip"
                                                                   : kRoundToNearest;
   if (factor != nullptr) report.damping = factor->damping;
