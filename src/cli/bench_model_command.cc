@@ -179,6 +179,9 @@ double KvBytes(const Model& model, const BenchOptions& options) {
   return per_token * (options.prompt_len + options.gen_len / 2.0);
 }
 
+// 0 where there is no limit to compare with: portable loops have none.
+double PercentOf(double limit, double value) { return limit > 0 ? 100 * value / limit : 0; }
+
 Json ToJson(const BenchRow& row, const Model& model, const BenchOptions& options,
             const Roofline& roofline) {
   const Work work = WorkOf(model);
@@ -193,16 +196,16 @@ Json ToJson(const BenchRow& row, const Model& model, const BenchOptions& options
           {"decode_tok_s", row.decode_tok_s},
           {"gb_s", gb_s},
           {"gops", gops},
-          {"pct_int8_peak", 100 * gops / roofline.BestInt8()},
-          {"pct_bf16_peak", 100 * gops / roofline.BestBf16()},
-          {"pct_dram", 100 * gb_s / roofline.dram_gb_s},
+          {"pct_int8_peak", PercentOf(roofline.BestInt8(), gops)},
+          {"pct_bf16_peak", PercentOf(roofline.BestBf16(), gops)},
+          {"pct_dram", PercentOf(roofline.dram_gb_s, gb_s)},
           {"peak_rss_bytes", PeakRssBytes()}};
 }
 
 std::string Markdown(const Json& report) {
   const Json& m = report["machine"];
   std::string text = fmt::format(
-      "{}, {} threads, {}; measured limits: int8 {:.0f} GOPS, bf16 {:.0f} GFLOPS, DRAM {:.1f} GB/s\n\n"
+      "{}, {} threads, {}; measured limits of this level: int8 {:.0f} GOPS, bf16 {:.0f} GFLOPS, DRAM {:.1f} GB/s\n\n"
       "| batch | prompt | gen | prefill tok/s | decode tok/s | GB/s | % DRAM | GOPS | % int8 | % bf16 |\n"
       "|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n",
       m["cpu"].get<std::string>(), m["threads"].get<int>(), m["isa"].get<std::string>(),
@@ -222,7 +225,7 @@ Status RunBench(const BenchOptions& options) {
   OCTAVO_ASSIGN_OR_RETURN(const std::string path, ResolveModel(options.model.model));
   OCTAVO_ASSIGN_OR_RETURN(const IsaLevel isa, ActiveIsa());
   ThreadPool pool(options.model.threads);
-  const Roofline roofline = MeasureRoofline(pool);
+  const Roofline roofline = MeasureRoofline(pool, isa);
   LoadOptions load;
   load.dtype = options.model.dtype == "float32" ? ComputeDType::kFloat32 : ComputeDType::kBfloat16;
   load.quantization = options.model.quantization;

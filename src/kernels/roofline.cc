@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "base/aligned_buffer.h"
-#include "base/cpu_features.h"
 #include "kernels/roofline_loops.h"
 
 namespace octavo {
@@ -19,10 +18,10 @@ double Seconds() {
 }
 
 // The fastest of a few rounds in which every thread runs the loop once: neighbours only ever slow it.
-double PeakOf(PeakLoop loop, ThreadPool& pool) {
+double PeakOf(PeakLoop loop, IsaLevel isa, ThreadPool& pool) {
   constexpr double kRoundSeconds = 0.008;
   const double probe_start = Seconds();
-  const double probe = RunPeakLoop(loop, 2000);
+  const double probe = RunPeakLoop(loop, 2000, isa);
   if (probe == 0) return 0;
   const double per_iteration = std::max(Seconds() - probe_start, 1e-7) / 2000;
   const auto iterations = static_cast<int64_t>(kRoundSeconds / per_iteration) + 1;
@@ -32,7 +31,7 @@ double PeakOf(PeakLoop loop, ThreadPool& pool) {
     const double start = Seconds();
     pool.ParallelFor(pool.num_threads(), 1, [&](int64_t begin, int64_t end, int) {
       for (int64_t i = begin; i < end; ++i) {
-        operations[static_cast<size_t>(i)] = RunPeakLoop(loop, iterations);
+        operations[static_cast<size_t>(i)] = RunPeakLoop(loop, iterations, isa);
       }
     });
     const double elapsed = Seconds() - start;
@@ -66,8 +65,7 @@ double MeasureDram(ThreadPool& pool) {
 
 }  // namespace
 
-double RunPeakLoop(PeakLoop loop, int64_t iterations) {
-  const IsaLevel isa = DetectedIsa();
+double RunPeakLoop(PeakLoop loop, int64_t iterations, IsaLevel isa) {
   switch (loop) {
     case PeakLoop::kF32:
       if (isa >= IsaLevel::kAvx512) return PeakF32_avx512(iterations);
@@ -92,14 +90,14 @@ void ReadMemory(const void* memory, size_t bytes) {
   asm volatile("" ::"r"(sum));
 }
 
-Roofline MeasureRoofline(ThreadPool& pool) {
+Roofline MeasureRoofline(ThreadPool& pool, IsaLevel isa) {
   Roofline r;
   r.dram_gb_s = MeasureDram(pool);
-  r.f32_gflops = PeakOf(PeakLoop::kF32, pool);
-  r.int8_gops = PeakOf(PeakLoop::kInt8, pool);
-  r.bf16_gflops = PeakOf(PeakLoop::kBf16, pool);
-  r.amx_int8_gops = PeakOf(PeakLoop::kAmxInt8, pool);
-  r.amx_bf16_gflops = PeakOf(PeakLoop::kAmxBf16, pool);
+  r.f32_gflops = PeakOf(PeakLoop::kF32, isa, pool);
+  r.int8_gops = PeakOf(PeakLoop::kInt8, isa, pool);
+  r.bf16_gflops = PeakOf(PeakLoop::kBf16, isa, pool);
+  r.amx_int8_gops = PeakOf(PeakLoop::kAmxInt8, isa, pool);
+  r.amx_bf16_gflops = PeakOf(PeakLoop::kAmxBf16, isa, pool);
   return r;
 }
 

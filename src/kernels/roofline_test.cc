@@ -19,6 +19,15 @@ TEST(RooflineTest, MeasuresWhatTheMachineHas) {
   EXPECT_EQ(r.amx_bf16_gflops > 0, DetectedIsa() >= IsaLevel::kAmx);
 }
 
+TEST(RooflineTest, MeasuresALowerLevelWithItsOwnInstructions) {
+  if (DetectedIsa() < IsaLevel::kAvx2) GTEST_SKIP() << "no AVX2";
+  ThreadPool pool(1);
+  const Roofline r = MeasureRoofline(pool, IsaLevel::kAvx2);
+  EXPECT_GT(r.int8_gops, 0);
+  EXPECT_EQ(r.BestInt8(), r.int8_gops);
+  EXPECT_EQ(r.BestBf16(), r.f32_gflops);
+}
+
 TEST(RooflineTest, PeakLoopsCountTheirOperations) {
   if (DetectedIsa() < IsaLevel::kAvx2) GTEST_SKIP() << "no AVX2";
   EXPECT_EQ(RunPeakLoop(PeakLoop::kF32, 200), 2 * RunPeakLoop(PeakLoop::kF32, 100));
