@@ -54,6 +54,10 @@ class ModuleWriter {
   const ConvertJob& job_;
 };
 
+// For --to gptq, awq and compressed-tensors. Errors: FailedPrecondition for modules of different widths or
+// group sizes.
+Result<std::unique_ptr<ModuleWriter>> MakeIntegerWriter(const ConvertJob& job);
+
 // For --to fp8: FP8 modules with one scale per tensor or block. Errors: FailedPrecondition for others.
 Result<std::unique_ptr<ModuleWriter>> MakeFp8Writer(const ConvertJob& job);
 
