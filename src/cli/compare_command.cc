@@ -27,6 +27,7 @@ struct CompareOptions {
   std::string dtype = "bfloat16";
   std::string quantization;
   std::string lm_head_dtype;
+  std::string gguf_activations = "int8";
   std::string kv_cache_dtype = "auto";
   std::string scratch;
   bool no_weights = false;
@@ -44,7 +45,9 @@ Result<CompareInput> MakeInput(const CompareOptions& options, const EvaluationTe
   OCTAVO_ASSIGN_OR_RETURN(input.other.checkpoint, Checkpoint::Open(other));
   const bool f32 = options.dtype == "float32";
   input.reference.load.dtype = f32 ? ComputeDType::kFloat32 : ComputeDType::kBfloat16;
+  input.reference.load.gguf_activations = "16bit";  // the original's own values
   input.other.load = input.reference.load;
+  input.other.load.gguf_activations = options.gguf_activations;
   input.other.load.quantization = options.quantization;
   input.other.load.lm_head_dtype = options.lm_head_dtype;
   input.reference.kv_dtype = ChooseKvDType("auto", options.dtype);
@@ -106,6 +109,7 @@ CommandAction Configure(CLI::App& app) {
       ->type_name("SCHEME");
   app.add_option("--lm-head-dtype", options->lm_head_dtype, "Type of B's output projection")
       ->check(CLI::IsMember({"bf16", "int8", "int4"}));
+  AddGgufActivationsOption(app, options->gguf_activations);
   AddKvDTypeOption(app, options->kv_cache_dtype);
   app.add_flag("--no-weights", options->no_weights, "Leave out the comparison of weights");
   app.add_option("--scratch", options->scratch,

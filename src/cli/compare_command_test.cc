@@ -71,6 +71,19 @@ TEST_F(CompareCommandTest, AModelEqualsItself) {
   EXPECT_EQ(json["perplexity"]["delta"]["value"], 0.0);
 }
 
+TEST_F(CompareCommandTest, AGgufFileIsJudgedByTheActivationsItRunsWith) {
+  const std::string gguf = root_ + "/q8.gguf";
+  ASSERT_EQ(RunOctavo({"convert", model_.path(), "--to", "gguf-q8_0", "-o", gguf}).exit_code, 0);
+  const auto mean_kl = [&](std::vector<std::string> flags) {
+    flags.insert(flags.end(), {"--json", "-"});
+    const Outcome outcome = Compare(gguf, gguf, flags);
+    EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+    return ParseJson(outcome.out).value()["divergence"]["mean_kl"]["value"].get<double>();
+  };
+  EXPECT_EQ(mean_kl({"--gguf-activations", "16bit"}), 0.0);
+  EXPECT_GT(mean_kl({}), 0.0);
+}
+
 TEST_F(CompareCommandTest, FewerBitsOfKvCacheCostMore) {
   double last = 0;
   for (const std::string name : {"fp8", "int4"}) {

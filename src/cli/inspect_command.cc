@@ -15,6 +15,7 @@
 #include "base/cpu_features.h"
 #include "cli/command.h"
 #include "cli/hub_model.h"
+#include "cli/model_options.h"
 #include "cli/report.h"
 #include "io/checkpoint.h"
 #include "io/hf_config.h"
@@ -29,6 +30,7 @@ struct InspectOptions {
   std::string path;
   std::string dtype = "bfloat16";
   std::string quantization;
+  std::string gguf_activations = "int8";
   bool tensors = false;
   bool layers = false;
   std::string json;
@@ -139,6 +141,7 @@ Result<Description> Describe(std::shared_ptr<const Checkpoint> checkpoint,
   LoadOptions load;
   load.dtype = options.dtype == "float32" ? ComputeDType::kFloat32 : ComputeDType::kBfloat16;
   load.quantization = options.quantization;
+  load.gguf_activations = options.gguf_activations;
   OCTAVO_ASSIGN_OR_RETURN(const WeightLoader loader,
                           WeightLoader::Create(checkpoint, load, isa, pool));
   std::vector<LinearPart> parts;
@@ -324,6 +327,7 @@ CommandAction Configure(CLI::App& app) {
   app.add_option("--quantization", options->quantization,
                  "As if the model were loaded with this online scheme")
       ->type_name("SCHEME");
+  AddGgufActivationsOption(app, options->gguf_activations);
   AddJsonOption(app, options->json);
   return [options]() -> Status {
     OCTAVO_ASSIGN_OR_RETURN(options->path, ResolveModel(options->path));

@@ -26,6 +26,13 @@ KvDType ChooseKvDType(const std::string& kv_cache_dtype, const std::string& dtyp
   return FindKvDType(kv_cache_dtype).value_or(fallback);
 }
 
+void AddGgufActivationsOption(CLI::App& app, std::string& value) {
+  app.add_option("--gguf-activations", value,
+                 "What a GGUF file's blocks are multiplied with: int8 with a scale per 32 columns, or 16bit")
+      ->check(CLI::IsMember({"int8", "16bit"}))
+      ->capture_default_str();
+}
+
 void AddModelOptions(CLI::App& app, ModelOptions& options) {
   app.add_option("MODEL", options.model, "Hugging Face folder, GGUF file or hub name ORG/NAME")->required();
   app.add_option("--dtype", options.dtype, "Type of unquantized arithmetic")
@@ -37,10 +44,7 @@ void AddModelOptions(CLI::App& app, ModelOptions& options) {
   app.add_option("--lm-head-dtype", options.lm_head_dtype,
                  "Type of the output projection (default: as in the checkpoint)")
       ->check(CLI::IsMember({"bf16", "int8", "int4"}));
-  app.add_option("--gguf-activations", options.gguf_activations,
-                 "What a GGUF file's blocks are multiplied with: int8 with a scale per 32 columns, or 16bit")
-      ->check(CLI::IsMember({"int8", "16bit"}))
-      ->capture_default_str();
+  AddGgufActivationsOption(app, options.gguf_activations);
   AddKvDTypeOption(app, options.kv_cache_dtype);
   app.add_option("-t,--threads", options.threads, "Compute threads (default: one per CPU)")
       ->check(CLI::Range(1, 4096));

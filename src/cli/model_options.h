@@ -27,6 +27,9 @@ struct ModelOptions {
 void AddKvDTypeOption(CLI::App& app, std::string& kv_cache_dtype);
 KvDType ChooseKvDType(const std::string& kv_cache_dtype, const std::string& dtype);
 
+// Adds --gguf-activations, int8 or 16bit.
+void AddGgufActivationsOption(CLI::App& app, std::string& value);
+
 // Adds MODEL, --dtype, --quantization, --lm-head-dtype, --gguf-activations, --kv-cache-dtype and
 // --threads.
 void AddModelOptions(CLI::App& app, ModelOptions& options);
