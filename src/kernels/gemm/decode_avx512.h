@@ -42,6 +42,7 @@ inline void LoadQuads(const uint8_t* rows, int64_t row_bytes, int64_t at, int64_
 // a shift and one vpermw give a pair: the table has period 16, which makes masking unnecessary.
 struct NibbleDecoder {
   static constexpr int kBlockK = 8, kPairs = 4;
+  static bool Reads(const WeightSpec& w) { return w.code == CodeType::kInt && w.bits <= 4; }
   __m512i table;
 
   explicit NibbleDecoder(const WeightSpec& w) {
@@ -94,6 +95,7 @@ inline void PackBytePairs(const uint8_t* rows, int64_t row_bytes, int64_t at, in
 // the sign by one ternary logic.
 struct Float8Decoder {
   static constexpr int kBlockK = 4, kPairs = 2;
+  static bool Reads(const WeightSpec& w) { return w.code == CodeType::kE4M3 || w.code == CodeType::kE5M2; }
   __m512i low0, low1, high0, high1;
 
   explicit Float8Decoder(const WeightSpec& w) {
@@ -140,6 +142,7 @@ struct Float8Decoder {
 // own) patched in. Unsigned codes go through f32.
 struct Int8Decoder {
   static constexpr int kBlockK = 4, kPairs = 2;
+  static bool Reads(const WeightSpec& w) { return w.code == CodeType::kInt && w.bits > 4 && !w.has_min; }
   __m512i low0, low1, high0, high1;
 
   explicit Int8Decoder(const WeightSpec&) {
@@ -172,6 +175,7 @@ struct Int8Decoder {
 
 struct Uint8Decoder {
   static constexpr int kBlockK = 4, kPairs = 2;
+  static bool Reads(const WeightSpec& w) { return w.code == CodeType::kInt && w.bits > 4 && w.has_min; }
   explicit Uint8Decoder(const WeightSpec&) {}
   [[gnu::always_inline]] static __m512i ToF32(__m512i bytes) {
     return _mm512_castps_si512(_mm512_cvtepi32_ps(bytes));
@@ -190,6 +194,13 @@ struct Uint8Decoder {
     _mm512_storeu_si512(out, quad);
   }
 };
+
+// For kernels of 16-bit (or fp8) activations with weights that Decoder makes bf16.
+template <typename Decoder>
+bool AcceptsDecoded(const WeightSpec& w, ActivationFormat format) {
+  if (format == ActivationFormat::kF32 || IsInt8(format)) return false;
+  return Decoder::Reads(w) && IsLegalPair(w, format);
+}
 
 }  // namespace
 }  // namespace octavo

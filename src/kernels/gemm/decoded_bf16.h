@@ -185,5 +185,17 @@ struct DecodedBf16 {
   }
 };
 
+template <typename Decoder, typename Pairs>
+constexpr GemmKernel DecodedBf16Kernel(const char* name, IsaLevel isa) {
+  using Kernel = DecodedBf16<Decoder, Pairs>;
+  return {.name = name,
+          .isa = isa,
+          .accepts = AcceptsDecoded<Decoder>,
+          .panel_channels = Kernel::kChannels,
+          .panel_bytes = Kernel::PanelBytes,
+          .pack = Kernel::Pack,
+          .run = Kernel::Run};
+}
+
 }  // namespace
 }  // namespace octavo

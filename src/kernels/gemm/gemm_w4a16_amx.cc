@@ -13,23 +13,9 @@ struct Source : DecodedSource<NibbleDecoder> {
   using OneRow = AmxNibbleRow<Source>;
 };
 
-bool Accepts(const WeightSpec& w, ActivationFormat format) {
-  if (format == ActivationFormat::kF32 || IsInt8(format) || w.code != CodeType::kInt || w.bits > 4) return false;
-  return IsLegalPair(w, format) && AmxAccepts(w);
-}
-
 }  // namespace
 
 extern const GemmKernel kGemm_gemm_w4a16_amx;
-const GemmKernel kGemm_gemm_w4a16_amx = {
-    .name = "gemm_w4a16_amx",
-    .isa = IsaLevel::kAmx,
-    .accepts = Accepts,
-    .panel_channels = kAmxChannels,
-    .panel_bytes = Amx<Source>::PanelBytes,
-    .pack = Source::Pack,
-    .run = Amx<Source>::Run,
-    .reads_tiles = true,
-};
+const GemmKernel kGemm_gemm_w4a16_amx = DecodedAmxKernel<NibbleDecoder, Source>("gemm_w4a16_amx");
 
 }  // namespace octavo
