@@ -307,6 +307,10 @@ struct Amx {
       using OneRow = typename Source::OneRow;
       if (OneRow::Accepts(ctx)) return OneRow::Run(ctx, panel_begin, panel_end);
     }
+    if constexpr (requires { typename Source::FewSums; }) {
+      using FewSums = typename Source::FewSums;
+      if (FewSums::Accepts(ctx)) return FewSums::Run(ctx, panel_begin, panel_end);
+    }
     alignas(64) std::byte totals[kAmxMaxPanels * kAmxMaxRows * kAmxRowBytes];
     for (int64_t row = 0; row < call.x.rows; row += kAmxMaxRows) {
       const int64_t rows = call.x.rows - row < kAmxMaxRows ? call.x.rows - row : kAmxMaxRows;

@@ -3,11 +3,15 @@
 #include "kernels/gemm/simd_avx512.h"
 //
 #include "kernels/gemm/amx_decoded.h"
+#include "kernels/gemm/amx_int8_sums.h"
 
 namespace octavo {
 namespace {
 
-using Source = TwoLevelSource;
+struct Source : TwoLevelSource {
+  using TwoLevelSource::TwoLevelSource;
+  using FewSums = AmxInt8Sums<Source, 1>;
+};
 
 bool Accepts(const WeightSpec& w, ActivationFormat format) {
   if (format != ActivationFormat::kInt8 || w.code != CodeType::kInt || w.bits > 4 || w.scales != ScaleLayout::kTwoLevel) return false;

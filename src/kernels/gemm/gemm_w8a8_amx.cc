@@ -3,11 +3,16 @@
 #include "kernels/gemm/simd_avx512.h"
 //
 #include "kernels/gemm/amx_int8_rows.h"
+#include "kernels/gemm/amx_int8_sums.h"
 
 namespace octavo {
 namespace {
 
-using Source = ByteRowsSource<DotS8>;
+struct Source : DirectSource<DotS8, NoMode> {
+  using DirectSource::DirectSource;
+  using OneRow = AmxInt8Rows<Source, ByteOperands>;
+  using FewSums = AmxInt8Sums<Source, 4>;
+};
 
 // Fewer than 8 bits per channel lands here too: codes are bytes.
 bool Accepts(const WeightSpec& w, ActivationFormat format) {
