@@ -3,12 +3,13 @@
 """Measures what each of QoQ's transforms brings, in the paper's order, and prints Markdown tables.
 
 usage: qoq_ablation.py [--octavo PROGRAM] [--file TEXT] [--max-windows N] [--samples N]
-                       [--scheme SCHEME]... [--keep FOLDER] MODEL
+                       [--scheme SCHEME]... [--steps N[,N...]] [--baselines NAME[,NAME...]] [--keep FOLDER] MODEL
 
 MODEL is a 16-bit Hugging Face folder. Every row is quantized from scratch into a temporary folder (or
 into FOLDER, where finished rows are used again), then judged on TEXT: perplexity, and the KL divergence
 of its predictions from the original's. TEXT is the joined wikitext-2 raw test set; by default the copy
-in $OCTAVO_SHARED. Calibration uses the program's built-in text unless --calibration-data names another.
+in $OCTAVO_SHARED. --steps takes rows by number (0: round to nearest) and --baselines of awq, gptq, when all would
+take too long. Calibration uses the program's built-in text unless --calibration-data names another.
 """
 import argparse
 import json
@@ -65,12 +66,16 @@ def show(name, kv, figures, base):
 def ablate(args, scratch, scheme, base):
     print(f"\n{scheme}\n\n| | KV cache | perplexity | change | KL |\n|---|---|---|---|---|", flush=True)
     transforms = []
-    for name, added in STEPS:
+    for step, (name, added) in enumerate(STEPS):
         if scheme == "QOQ" and added == ["reorder"]:
             continue  # there are no groups to sort channels into
         transforms = transforms + added
+        if step not in args.steps:
+            continue
         folder = quantize(args, scratch, scheme, "qoq", transforms)
         show(name, "int4", measure(args, folder, "int4"), base)
+    if len(STEPS) - 1 not in args.steps:
+        return
     for kv in KV_TYPES[:-1]:
         show("all, other KV caches", kv, measure(args, folder, kv), base)
 
@@ -84,6 +89,8 @@ def main():
     parser.add_argument("--samples", type=int, default=128)
     parser.add_argument("--calibration-data")
     parser.add_argument("--scheme", action="append", choices=["QOQ_G128", "QOQ"])
+    parser.add_argument("--steps", type=lambda text: [int(n) for n in text.split(",")], default=range(len(STEPS)))
+    parser.add_argument("--baselines", type=lambda text: text.split(",") if text else [], default=["awq", "gptq"])
     parser.add_argument("--keep", metavar="FOLDER")
     parser.add_argument("model", metavar="MODEL")
     args = parser.parse_args()
@@ -92,7 +99,7 @@ def main():
         base, _ = measure(args, args.model, "bfloat16")
         for kv in KV_TYPES:
             show("bf16", kv, measure(args, args.model, kv), base)
-        for algorithm in ("awq", "gptq"):
+        for algorithm in args.baselines:
             folder = quantize(args, scratch, "W4A16", algorithm)
             show(f"W4A16 g128, {algorithm.upper()}", "bfloat16", measure(args, folder, "bfloat16"), base)
         for scheme in args.scheme or ["QOQ_G128", "QOQ"]:
