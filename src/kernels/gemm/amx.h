@@ -375,5 +375,19 @@ struct DirectSource {
   }
 };
 
+template <typename Source>
+constexpr GemmKernel AmxKernel(const char* name, decltype(GemmKernel::accepts) accepts,
+                               decltype(GemmKernel::columns) columns = nullptr) {
+  return {.name = name,
+          .isa = IsaLevel::kAmx,
+          .accepts = accepts,
+          .panel_channels = kAmxChannels,
+          .panel_bytes = Amx<Source>::PanelBytes,
+          .pack = Source::Pack,
+          .run = Amx<Source>::Run,
+          .reads_tiles = true,
+          .columns = columns};
+}
+
 }  // namespace
 }  // namespace octavo

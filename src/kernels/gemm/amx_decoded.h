@@ -248,16 +248,9 @@ struct TwoLevelSource : NibbleLayout {
 
 template <typename Decoder, typename Source = DecodedSource<Decoder>>
 constexpr GemmKernel DecodedAmxKernel(const char* name) {
-  return {.name = name,
-          .isa = IsaLevel::kAmx,
-          .accepts = [](const WeightSpec& w, ActivationFormat format) {
-            return AcceptsDecoded<Decoder>(w, format) && AmxAccepts(w);
-          },
-          .panel_channels = kAmxChannels,
-          .panel_bytes = Amx<Source>::PanelBytes,
-          .pack = Source::Pack,
-          .run = Amx<Source>::Run,
-          .reads_tiles = true};
+  return AmxKernel<Source>(name, [](const WeightSpec& w, ActivationFormat format) {
+    return AcceptsDecoded<Decoder>(w, format) && AmxAccepts(w);
+  });
 }
 
 }  // namespace

@@ -17,15 +17,6 @@ bool Accepts(const WeightSpec& w, ActivationFormat format) {
 }  // namespace
 
 extern const GemmKernel kGemm_gemm_bf16_amx;
-const GemmKernel kGemm_gemm_bf16_amx = {
-    .name = "gemm_bf16_amx",
-    .isa = IsaLevel::kAmx,
-    .accepts = Accepts,
-    .panel_channels = kAmxChannels,
-    .panel_bytes = Amx<Source>::PanelBytes,
-    .pack = Source::Pack,
-    .run = Amx<Source>::Run,
-    .reads_tiles = true,
-};
+const GemmKernel kGemm_gemm_bf16_amx = AmxKernel<Source>("gemm_bf16_amx", Accepts);
 
 }  // namespace octavo

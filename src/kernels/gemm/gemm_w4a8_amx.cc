@@ -17,15 +17,6 @@ bool Accepts(const WeightSpec& w, ActivationFormat format) {
 }  // namespace
 
 extern const GemmKernel kGemm_gemm_w4a8_amx;
-const GemmKernel kGemm_gemm_w4a8_amx = {
-    .name = "gemm_w4a8_amx",
-    .isa = IsaLevel::kAmx,
-    .accepts = Accepts,
-    .panel_channels = kAmxChannels,
-    .panel_bytes = Amx<Source>::PanelBytes,
-    .pack = Source::Pack,
-    .run = Amx<Source>::Run,
-    .reads_tiles = true,
-};
+const GemmKernel kGemm_gemm_w4a8_amx = AmxKernel<Source>("gemm_w4a8_amx", Accepts);
 
 }  // namespace octavo

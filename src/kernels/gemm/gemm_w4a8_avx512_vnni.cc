@@ -5,21 +5,7 @@
 #include "kernels/gemm/grouped_int8.h"
 
 namespace octavo {
-namespace {
-
-using Kernel = GroupedInt8<NibbleCodes>;
-
-}  // namespace
-
 extern const GemmKernel kGemm_gemm_w4a8_avx512_vnni;
-const GemmKernel kGemm_gemm_w4a8_avx512_vnni = {
-    .name = "gemm_w4a8_avx512_vnni",
-    .isa = IsaLevel::kAvx512Vnni,
-    .accepts = Kernel::Accepts,
-    .panel_channels = Kernel::kChannels,
-    .panel_bytes = Kernel::PanelBytes,
-    .pack = Kernel::Pack,
-    .run = Kernel::Run,
-};
+const GemmKernel kGemm_gemm_w4a8_avx512_vnni = GroupedInt8Kernel<NibbleCodes>("gemm_w4a8_avx512_vnni");
 
 }  // namespace octavo

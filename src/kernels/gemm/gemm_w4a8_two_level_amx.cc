@@ -21,15 +21,6 @@ bool Accepts(const WeightSpec& w, ActivationFormat format) {
 }  // namespace
 
 extern const GemmKernel kGemm_gemm_w4a8_two_level_amx;
-const GemmKernel kGemm_gemm_w4a8_two_level_amx = {
-    .name = "gemm_w4a8_two_level_amx",
-    .isa = IsaLevel::kAmx,
-    .accepts = Accepts,
-    .panel_channels = kAmxChannels,
-    .panel_bytes = Amx<Source>::PanelBytes,
-    .pack = Source::Pack,
-    .run = Amx<Source>::Run,
-    .reads_tiles = true,
-};
+const GemmKernel kGemm_gemm_w4a8_two_level_amx = AmxKernel<Source>("gemm_w4a8_two_level_amx", Accepts);
 
 }  // namespace octavo

@@ -37,16 +37,6 @@ void Columns(const WeightSpec& w, const std::byte* panel, const uint16_t* column
 }  // namespace
 
 extern const GemmKernel kGemm_gemm_w8a8_amx;
-const GemmKernel kGemm_gemm_w8a8_amx = {
-    .name = "gemm_w8a8_amx",
-    .isa = IsaLevel::kAmx,
-    .accepts = Accepts,
-    .panel_channels = kAmxChannels,
-    .panel_bytes = Amx<Source>::PanelBytes,
-    .pack = Source::Pack,
-    .run = Amx<Source>::Run,
-    .reads_tiles = true,
-    .columns = Columns,
-};
+const GemmKernel kGemm_gemm_w8a8_amx = AmxKernel<Source>("gemm_w8a8_amx", Accepts, Columns);
 
 }  // namespace octavo

@@ -326,5 +326,17 @@ struct GroupedInt8 {
   }
 };
 
+template <typename Codes>
+constexpr GemmKernel GroupedInt8Kernel(const char* name) {
+  using Kernel = GroupedInt8<Codes>;
+  return {.name = name,
+          .isa = IsaLevel::kAvx512Vnni,
+          .accepts = Kernel::Accepts,
+          .panel_channels = Kernel::kChannels,
+          .panel_bytes = Kernel::PanelBytes,
+          .pack = Kernel::Pack,
+          .run = Kernel::Run};
+}
+
 }  // namespace
 }  // namespace octavo
