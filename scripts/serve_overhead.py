@@ -5,7 +5,8 @@
 usage: serve_overhead.py [--octavo PROGRAM] [--clients N] [--num-prompts N] [--repeat N] MODEL
 
 Both generate greedily from random prompts of equal lengths with at most --clients sequences at once, in turns, --repeat
-times; the table shows medians and, in brackets, the median and the range of the rounds' ratios. Wanted: the server within 5 % of the offline engine on a 1.5B model, within 15 % on a 135M one.
+times; the table shows medians, and the median and the range of the rounds' ratios. Wanted: the server within 5 % of
+the offline engine on a 1.5B model, within 15 % on a 135M one.
 """
 import argparse
 import json
