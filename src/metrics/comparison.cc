@@ -71,13 +71,13 @@ void SummarizePerplexity(std::span<const TokenComparison> tokens, ComparisonSumm
 
 TokenComparison CompareLogits(std::span<const float> reference, std::span<const float> other,
                               int32_t next) {
-  const double log_z = LogSumExp(reference);
-  const double other_log_z = LogSumExp(other);
+  const int64_t top = Top1Token(reference);
+  const int64_t other_top = Top1Token(other);
+  const double log_z = LogSumExp(reference, reference[static_cast<size_t>(top)]);
+  const double other_log_z = LogSumExp(other, other[static_cast<size_t>(other_top)]);
   const auto log_prob = [](std::span<const float> logits, double log_sum, int64_t token) {
     return static_cast<double>(logits[static_cast<size_t>(token)]) - log_sum;
   };
-  const int64_t top = Top1Token(reference);
-  const int64_t other_top = Top1Token(other);
   return {.kl = KlDivergence(reference, log_z, other, other_log_z),
           .reference_log_prob = log_prob(reference, log_z, next),
           .other_log_prob = log_prob(other, other_log_z, next),

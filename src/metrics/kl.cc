@@ -8,6 +8,8 @@
 #include <numeric>
 
 #include "base/check.h"
+#include "base/cpu_features.h"
+#include "kernels/elementwise/elementwise.h"
 #include "metrics/log_probs.h"
 
 namespace octavo {
@@ -20,13 +22,8 @@ double KlDivergence(std::span<const float> reference, double log_z_p, std::span<
                     double log_z_q) {
   OCTAVO_CHECK(reference.size() == other.size());
   if (std::isnan(log_z_p) || std::isnan(log_z_q)) return std::numeric_limits<double>::quiet_NaN();
-  double sum = 0;
-  for (size_t i = 0; i < reference.size(); ++i) {
-    const double log_p = static_cast<double>(reference[i]) - log_z_p;
-    const double p = std::exp(log_p);
-    if (p > 0) sum += p * (log_p - (static_cast<double>(other[i]) - log_z_q));
-  }
-  return std::max(0.0, sum);
+  const ElementwiseOps& ops = ElementwiseOpsFor(DetectedIsa());
+  return ops.kl_divergence(reference.data(), log_z_p, other.data(), log_z_q, std::ssize(reference));
 }
 
 void DivergenceMeter::Add(std::span<const float> reference, std::span<const float> other) {

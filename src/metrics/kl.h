@@ -8,8 +8,9 @@
 
 namespace octavo {
 
-// KL(P || Q) in nats, P = softmax(reference), Q = softmax(other); both [vocab_size]. Never below 0
-// (rounding is clamped). Infinite when Q forbids what P allows, NaN when an input is NaN.
+// KL(P || Q) in nats, P = softmax(reference), Q = softmax(other); both [vocab_size]. Never below 0:
+// no element of the sum is. Infinite when Q forbids what P allows (with more than e^-87), NaN when an
+// input is NaN.
 double KlDivergence(std::span<const float> reference, std::span<const float> other);
 
 // The same with LogSumExp of both known.

@@ -7,22 +7,32 @@
 #include <limits>
 
 #include "base/check.h"
+#include "base/cpu_features.h"
+#include "kernels/elementwise/elementwise.h"
 
 namespace octavo {
 
+namespace {
+
+// All levels give the same bits, so that the machine's best is always right.
+const ElementwiseOps& Ops() {
+  static const ElementwiseOps& ops = ElementwiseOpsFor(DetectedIsa());
+  return ops;
+}
+
+}  // namespace
+
 double LogSumExp(std::span<const float> logits) {
   OCTAVO_DCHECK(!logits.empty());
-  float largest = -std::numeric_limits<float>::infinity();
-  bool nan = false;
-  for (const float logit : logits) {
-    nan |= std::isnan(logit);
-    largest = std::max(largest, logit);
+  return LogSumExp(logits, Ops().max(logits.data(), std::ssize(logits)));
+}
+
+double LogSumExp(std::span<const float> logits, float largest) {
+  if (std::isinf(largest)) {  // all -inf, or a +inf that owns everything
+    const bool nan = std::ranges::any_of(logits, [](float x) { return std::isnan(x); });
+    return nan ? std::numeric_limits<double>::quiet_NaN() : static_cast<double>(largest);
   }
-  if (nan) return std::numeric_limits<double>::quiet_NaN();
-  if (std::isinf(largest)) return largest;  // all -inf, or a +inf that owns everything
-  double sum = 0;
-  for (const float logit : logits) sum += static_cast<double>(std::exp(logit - largest));
-  return static_cast<double>(largest) + std::log(sum);
+  return static_cast<double>(largest) + std::log(Ops().sum_exp(logits.data(), largest, std::ssize(logits)));
 }
 
 double LogProb(std::span<const float> logits, int64_t token) {
@@ -31,7 +41,18 @@ double LogProb(std::span<const float> logits, int64_t token) {
 }
 
 int64_t Top1Token(std::span<const float> logits) {
-  return std::max_element(logits.begin(), logits.end()) - logits.begin();
+  constexpr size_t kBlock = 4096;  // one pass over the row; the winner is looked up in its block alone
+  float largest = -std::numeric_limits<float>::infinity();
+  std::span<const float> block = logits.first(std::min(kBlock, logits.size()));
+  for (size_t begin = 0; begin < logits.size(); begin += kBlock) {
+    const auto candidate = logits.subspan(begin, std::min(kBlock, logits.size() - begin));
+    const float value = Ops().max(candidate.data(), std::ssize(candidate));
+    if (!(value > largest)) continue;
+    largest = value;
+    block = candidate;
+  }
+  const auto winner = std::ranges::find(block, largest);
+  return winner == block.end() ? 0 : &*winner - logits.data();
 }
 
 float Top1Margin(std::span<const float> logits) {

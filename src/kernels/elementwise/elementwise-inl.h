@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "kernels/elementwise/elementwise.h"
+#include "kernels/elementwise/softmax_sums-inl.h"
 #include "kernels/simd/math-inl.h"
 
 namespace octavo {
@@ -148,6 +149,9 @@ constexpr ElementwiseOps MakeElementwiseOps() {
         ScaleCodes<V>(x, scale, n, out, [](const uint16_t* p) { return V::LoadF16(p); });
       },
       .rope = Rope<V>,
+      .max = RowMax<V>,
+      .sum_exp = SumExp<V>,
+      .kl_divergence = KlDivergenceOf<V>,
   };
 }
 

@@ -55,6 +55,19 @@ struct ElementwiseOps {
   // rounded before the addition, as the usual implementations do.
   void (*rope)(float* x, int num_heads, int head_dim, int rotary_dim, const float* cos,
                const float* sin);
+
+  // The largest x; NaN counts as smaller than everything, -infinity where nothing else is left.
+  float (*max)(const float* x, int64_t n);
+
+  // Sum of e^(x - largest) for x <= largest, finite. NaN in gives NaN out; e^-87 and less count as e^-87.
+  // Relative error <= 2e-6.
+  double (*sum_exp)(const float* x, float largest, int64_t n);
+
+  // KL(P || Q) in nats, P = e^(p - log_sum_p) and Q = e^(q - log_sum_q), where the sums make each a
+  // distribution. Every element adds P log(P / Q) - P + Q >= 0: the last two terms cancel over the row, and with
+  // them nothing cancels between elements, so divergences near 0 keep their relative precision. Infinite when Q
+  // forbids what P allows with more than e^-87; NaN in gives NaN out.
+  double (*kl_divergence)(const float* p, double log_sum_p, const float* q, double log_sum_q, int64_t n);
 };
 
 // The functions of the highest level that is at most `isa`.
