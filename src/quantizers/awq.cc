@@ -37,7 +37,7 @@ Result<Sample> TakeSample(const Checkpoint& checkpoint, const LayerModule& modul
     OCTAVO_RETURN_IF_ERROR(ReadOriginalRows(checkpoint, *module.tensor, i * n / sample.count, 1,
                                             sample.rows.data() + i * k));
   }
-  OCTAVO_ASSIGN_OR_RETURN(sample.gram, product.Pack(input.Gram(), false, 1.0f));
+  OCTAVO_ASSIGN_OR_RETURN(sample.gram, product.Pack({.b = input.Gram()}));
   return sample;
 }
 
@@ -209,7 +209,7 @@ Result<WeightClip> SearchAwqClip(const Checkpoint& checkpoint, const LayerModule
     const std::vector<float> block =
         GroupGram(input, transform.ColumnScale(module.name), group * size, size);
     OCTAVO_ASSIGN_OR_RETURN(PackedWeight packed,
-                            product.Pack({block.data(), size, size, size}, false, 1.0f));
+                            product.Pack({.b = {block.data(), size, size, size}}));
     grams.push_back(std::move(packed));
   }
   GroupClipper clipper(module.scheme(), target, product);

@@ -9,7 +9,7 @@
 #include <cstring>
 #include <numeric>
 
-#include "quantizers/triangular_inverse.h"
+#include "quantizers/cholesky.h"
 #include "schemes/compressed_form.h"
 
 namespace octavo {
@@ -28,6 +28,7 @@ class RowBlock {
       : module_(module), factor_(factor), count_(count), k_(module.k), rows_(rows),
         scale_cols_(ScaleCols(module.args.weights, module.k)),
         weights_(static_cast<size_t>(count * k_)),
+        targets_(weights_.size()),
         errors_(static_cast<size_t>(count * kColumns)) {}
 
   Status Run(const float* x, MatrixProduct& product) {
@@ -41,12 +42,11 @@ class RowBlock {
         for (int64_t tile = first; tile < last; ++tile) RoundTile(tile * kRows, begin, width);
       });
       if (begin == 0) break;
-      // W[:, 0..begin) -= E * L^-1[block, 0..begin)
-      const MatrixRef inverse{factor_.Inverse().Row(begin), width, begin, k_};
-      OCTAVO_ASSIGN_OR_RETURN(const PackedWeight packed,
-                              product.Pack(inverse, /*transposed=*/true, -1.0f));
-      OCTAVO_RETURN_IF_ERROR(product.Multiply({errors_.data(), count_, width, kColumns}, packed,
-                                              weights_.data(), k_, /*accumulate=*/true));
+      // targets[:, 0..begin) += E * M[block, 0..begin)
+      const MatrixRef spread{factor_.UnitLower().Row(begin), width, begin, k_};
+      OCTAVO_RETURN_IF_ERROR(product.Multiply({errors_.data(), count_, width, kColumns},
+                                              {.b = spread, .transposed = true}, targets_.data(), k_,
+                                              /*accumulate=*/true));
     }
     return Status::Ok();
   }
@@ -57,31 +57,35 @@ class RowBlock {
       for (int64_t row = first; row < last; ++row) {
         float* to = weights_.data() + row * k_;
         for (int64_t i = 0; i < k_; ++i) to[i] = x[row * k_ + factor_.order[static_cast<size_t>(i)]];
+        std::copy_n(to, k_, targets_.data() + row * k_);
       }
     });
   }
 
-  // Rounds the columns [begin, begin + width) of up to kRows rows and spreads each column's error over
-  // the columns of the block that are still to come.
+  // Rounds the columns [begin, begin + width) of up to kRows rows, and adds what each column's error asks of the
+  // columns of the block that are still to come.
   void RoundTile(int64_t row_begin, int64_t begin, int64_t width) {
     const int64_t count = std::min(kRows, count_ - row_begin);
-    alignas(64) float tile[kColumns][kRows] = {};
+    alignas(64) float targets[kColumns][kRows] = {};
+    alignas(64) float errors[kColumns][kRows] = {};  // the weights until they are rounded
     for (int64_t row = 0; row < count; ++row) {
-      const float* from = weights_.data() + (row_begin + row) * k_ + begin;
-      for (int64_t c = 0; c < width; ++c) tile[c][row] = from[c];
+      const int64_t at = (row_begin + row) * k_ + begin;
+      for (int64_t c = 0; c < width; ++c) {
+        targets[c][row] = targets_[static_cast<size_t>(at + c)];
+        errors[c][row] = weights_[static_cast<size_t>(at + c)];
+      }
     }
-    const MatrixRef inverse = factor_.Inverse();
     for (int64_t c = width - 1; c >= 0; --c) {
-      const float* spread = inverse.Row(begin + c) + begin;
-      alignas(64) float error[kRows];
-      RoundColumn(row_begin, count, begin + c, tile[c], 1.0f / spread[c], error);
+      RoundColumn(row_begin, count, begin + c, targets[c], errors[c]);
+      const float* spread = factor_.UnitLower().Row(begin + c) + begin;
       for (int64_t j = 0; j < c; ++j) {
         const float factor = spread[j];
-        for (int64_t row = 0; row < kRows; ++row) tile[j][row] -= error[row] * factor;
+        for (int64_t row = 0; row < kRows; ++row) targets[j][row] += errors[c][row] * factor;
       }
-      for (int64_t row = 0; row < count; ++row) {
-        errors_[static_cast<size_t>((row_begin + row) * kColumns + c)] = error[row];
-      }
+    }
+    for (int64_t row = 0; row < count; ++row) {
+      float* to = errors_.data() + (row_begin + row) * kColumns;
+      for (int64_t c = 0; c < width; ++c) to[c] = errors[c][row];
     }
   }
 
@@ -119,20 +123,19 @@ class RowBlock {
     }
   }
 
-  // Codes of one column; error = (w - dequantized) * reciprocal.
-  void RoundColumn(int64_t row_begin, int64_t count, int64_t position, const float* w,
-                   float reciprocal, float* error) {
+  // Codes of one column from its targets; `weights` become w - dequantized.
+  void RoundColumn(int64_t row_begin, int64_t count, int64_t position, const float* targets, float* weights) {
     const int64_t column = factor_.order[static_cast<size_t>(position)];
     ColumnSteps s;
     FillSteps(row_begin, count, column * scale_cols_ / k_, s);
     alignas(64) float code[kRows];
     for (int64_t row = 0; row < kRows; ++row) {
-      float q = w[row] / (s.scale[row] * s.step[row]) + s.zero[row];
+      float q = targets[row] / (s.scale[row] * s.step[row]) + s.zero[row];
       q = q < s.min[row] ? s.min[row] : q;
       q = q > s.max[row] ? s.max[row] : q;
       q = (q + kRounder) - kRounder;
       code[row] = q;
-      error[row] = (w[row] - (q - s.zero[row]) * s.step[row] * s.scale[row]) * reciprocal;
+      weights[row] -= (q - s.zero[row]) * s.step[row] * s.scale[row];
     }
     for (int64_t row = 0; row < count; ++row) {
       rows_.codes[static_cast<size_t>((row_begin + row) * k_ + column)] =
@@ -146,7 +149,8 @@ class RowBlock {
   const int64_t k_;
   QuantizedRows& rows_;
   const int64_t scale_cols_;
-  std::vector<float> weights_;  // [count, k] in order of position
+  // [count, k] in order of position: the module's, and where its columns are rounded.
+  std::vector<float> weights_, targets_;
   std::vector<float> errors_;   // [count, kColumns] of the current block
 };
 
@@ -155,7 +159,7 @@ void FillHessian(const InputStatistics& input, const std::vector<float>& inverse
                  double damping, ThreadPool& pool, GptqFactor& factor) {
   const int64_t k = factor.k;
   const MatrixRef gram = input.Gram();
-  auto* out = factor.inverse.As<float>();
+  auto* out = factor.unit_lower.As<float>();
   pool.ParallelFor(k, 1, [&](int64_t begin, int64_t end, int) {
     for (int64_t i = begin; i < end; ++i) {
       const int64_t row = factor.order[static_cast<size_t>(i)];
@@ -177,7 +181,7 @@ Result<GptqFactor> FactorHessian(const InputStatistics& input, const std::vector
   const int64_t k = input.k;
   GptqFactor factor;
   factor.k = k;
-  OCTAVO_ASSIGN_OR_RETURN(factor.inverse,
+  OCTAVO_ASSIGN_OR_RETURN(factor.unit_lower,
                           AlignedBuffer::Allocate(static_cast<size_t>(k * k) * sizeof(float)));
   std::vector<float> inverse_scale(static_cast<size_t>(k), 1.0f);
   std::vector<float> diagonal(static_cast<size_t>(k));
@@ -201,7 +205,7 @@ Result<GptqFactor> FactorHessian(const InputStatistics& input, const std::vector
   for (factor.damping = options.damping; factor.damping <= 1.0; factor.damping *= 10) {
     FillHessian(input, inverse_scale, factor.damping * mean, product.pool(), factor);
     OCTAVO_ASSIGN_OR_RETURN(const bool positive,
-                            InvertCholesky(factor.inverse.As<float>(), k, product));
+                            FactorUnitCholesky(factor.unit_lower.As<float>(), k, product));
     if (positive) return factor;
   }
   return FailedPrecondition("the Hessian is not positive definite, even with full damping");

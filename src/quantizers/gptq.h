@@ -4,9 +4,10 @@
 // Source: arXiv:2210.17323, algorithm 1 and section 3.3, with llm-compressor's settings: act-order
 // with static groups (columns in order of falling diag H; scales come from the original weights, so a
 // group's columns stay together in the file).
-// Differs: the paper walks the rows of U, the upper Cholesky factor of H^-1. U is the mirror image of
-// L^-1 for the Cholesky factor L of H with both axes reversed, so one factorization and one triangular
-// inverse take the place of two factorizations and an inverse; columns run from last to first.
+// Differs: the paper walks the rows of the upper Cholesky factor of H^-1 and pushes each column's error into
+// the columns that follow. The same codes come from H = M D M^T itself, M unit lower triangular, columns in
+// reverse (Babai's nearest plane algorithm, arXiv:2507.18553): column j is rounded at
+// w_j + sum over i > j of (w_i - q_i) M_ij, so one factorization takes the place of an inverse and two.
 #pragma once
 
 #include <cstdint>
@@ -30,10 +31,10 @@ struct GptqFactor {
   int64_t k = 0;
   std::vector<int32_t> order;  // [k], position -> column; positions are rounded from last to first
   std::vector<bool> dead;      // [k], by column: inputs that are always zero
-  AlignedBuffer inverse;       // [k, k], L^-1 in order of position, lower triangle
+  AlignedBuffer unit_lower;    // [k, k], M in order of position; nothing reads above its diagonal
   double damping = 0;          // the share that made H positive definite
 
-  MatrixRef Inverse() const { return {inverse.As<float>(), k, k, k}; }
+  MatrixRef UnitLower() const { return {unit_lower.As<float>(), k, k, k}; }
 };
 
 // `input_scale` [k] or empty: the inputs are x / input_scale (after smoothing).

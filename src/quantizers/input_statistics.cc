@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <utility>
 
 #include "base/float16.h"
 
@@ -35,9 +36,16 @@ ActivationSpec GramActivation(const ActivationView& x, IsaLevel isa) {
   return {.format = x.spec.format, .tiles = kernel != nullptr && kernel->reads_tiles};
 }
 
-float ValueAt(const ActivationView& x, int64_t row, int64_t col) {
-  return x.spec.format == ActivationFormat::kBf16 ? Bf16ToF32(x.Row<uint16_t>(row)[col])
-                                                  : x.Row<float>(row)[col];
+// The values of up to kChannels channels of one row, zeros after them.
+void LoadChannels(const ActivationView& x, int64_t row, int64_t first, int64_t count, float* out) {
+  if (x.spec.format != ActivationFormat::kBf16) {
+    std::copy_n(x.Row<float>(row) + first, count, out);
+    std::fill(out + count, out + kChannels, 0.0f);
+    return;
+  }
+  uint16_t bits[kChannels] = {};
+  std::copy_n(x.Row<uint16_t>(row) + first, count, bits);
+  for (int64_t c = 0; c < kChannels; ++c) out[c] = Bf16ToF32(bits[c]);
 }
 
 }  // namespace
@@ -74,23 +82,24 @@ Status InputObserver::Add(const ActivationView& x, MatrixProduct& product) {
     std::vector<float> tile(static_cast<size_t>(kChannels * stride));
     for (int64_t first = begin; first < end; first += kChannels) {
       const int64_t count = std::min(kChannels, end - first);
+      // Channels side by side: each is a chain of its own, in the order of its rows.
+      float values[kChannels], max[kChannels] = {};
+      double sum[kChannels] = {};
       for (int64_t row = 0; row < x.rows; ++row) {
-        for (int64_t c = 0; c < count; ++c) {
-          tile[static_cast<size_t>(c * stride + row)] = ValueAt(x, row, first + c);
+        LoadChannels(x, row, first, count, values);
+        for (int64_t c = 0; c < kChannels; ++c) {
+          const float a = std::fabs(values[c]);
+          max[c] = std::max(max[c], a);
+          sum[c] += static_cast<double>(a);
         }
+        float* to = tile.data() + row;
+        for (int64_t c = 0; c < kChannels; ++c) to[c * stride] = values[c];
       }
       for (int64_t c = 0; c < count; ++c) {
-        const float* values = tile.data() + c * stride;
-        float max = s.absmax[static_cast<size_t>(first + c)];
-        double sum = 0;
-        for (int64_t row = 0; row < x.rows; ++row) {
-          const float a = std::fabs(values[row]);
-          max = std::max(max, a);
-          sum += static_cast<double>(a);
-        }
-        s.absmax[static_cast<size_t>(first + c)] = max;
-        s.abs_sum[static_cast<size_t>(first + c)] += sum;
-        if (gram) transposed_.EncodeRow(first + c, values);
+        const auto at = static_cast<size_t>(first + c);
+        s.absmax[at] = std::max(s.absmax[at], max[c]);
+        s.abs_sum[at] += sum[c];
+        if (gram) transposed_.EncodeRow(first + c, tile.data() + c * stride);
       }
     }
   });
@@ -113,16 +122,17 @@ Status InputObserver::AddGram(const ActivationView& x, MatrixProduct& product) {
       }
       return Status::Ok();
     };
+    HugeBuffer& memory = product.operand_memory();
     OCTAVO_ASSIGN_OR_RETURN(
-        const PackedWeight packed,
-        PackedWeight::Pack({{.spec = spec, .format = x.spec.format, .rows = rows}}, product.isa(),
-                           product.pool()));
+        PackedWeight packed, PackedWeight::Pack({{.spec = spec, .format = x.spec.format, .rows = rows}},
+                                                product.isa(), product.pool(), std::move(memory)));
     packed.Multiply(xt.Slice(block, statistics_.k - block),
                     {.out = gram + block * statistics_.k + block,
                      .row_stride = statistics_.k,
                      .bias = nullptr,
                      .accumulate = true},
                     product.pool());
+    memory = std::move(packed).TakeMemory();
   }
   return Status::Ok();
 }

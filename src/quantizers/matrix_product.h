@@ -7,6 +7,7 @@
 
 #include <cstdint>
 
+#include "base/aligned_buffer.h"
 #include "base/cpu_features.h"
 #include "base/thread_pool.h"
 #include "kernels/activation.h"
@@ -25,19 +26,32 @@ struct MatrixRef {
   const float* Row(int64_t row) const { return data + row * stride; }
 };
 
-// Not thread-safe: it owns a buffer and drives the pool.
+// factor * b as the right operand of a product: [n, k], the reduced dimension last. With `transposed` the
+// operand is factor * b^T, so b is [k, n].
+struct RightOperand {
+  MatrixRef b;
+  bool transposed = false;
+  float factor = 1;
+};
+
+// Not thread-safe: it owns buffers and drives the pool.
 class MatrixProduct {
  public:
   MatrixProduct(IsaLevel isa, ThreadPool& pool) : isa_(isa), pool_(pool) {}
 
-  // factor * b as the right operand of Multiply: [n, k], the reduced dimension last. With `transposed`
-  // the operand is factor * b^T, so b is [k, n].
-  Result<PackedWeight> Pack(const MatrixRef& b, bool transposed, float factor);
+  // For operands of more than one product.
+  Result<PackedWeight> Pack(const RightOperand& b);
 
   // c = a * b^T, or c += with `accumulate`; c is [a.rows, b.n()]. `c` may be `a` itself where
   // b.n() <= b.k(): rows of a are read before rows of c are written.
   Status Multiply(const MatrixRef& a, const PackedWeight& b, float* c, int64_t c_stride,
                   bool accumulate);
+
+  // The same with an operand that is needed once; it is read before `c` is written.
+  Status Multiply(const MatrixRef& a, const RightOperand& b, float* c, int64_t c_stride, bool accumulate);
+
+  // Memory for operands of one product, kept from one to the next: fresh pages cost more than packing.
+  HugeBuffer& operand_memory() { return operand_memory_; }
 
   ThreadPool& pool() const { return pool_; }
   IsaLevel isa() const { return isa_; }
@@ -46,6 +60,7 @@ class MatrixProduct {
   IsaLevel isa_;
   ThreadPool& pool_;
   ActivationBuffer rows_;
+  HugeBuffer operand_memory_;
 };
 
 }  // namespace octavo

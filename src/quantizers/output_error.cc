@@ -80,9 +80,8 @@ Status AddOutputError(const float* original, const float* quantized, int64_t cou
   const MatrixRef differences{both.data() + count * k, count, k, k};
   for (int64_t first = 0; first < k; first += kGramRows) {
     const int64_t cols = std::min(kGramRows, k - first);
-    OCTAVO_ASSIGN_OR_RETURN(const PackedWeight packed,
-                            product.Pack({gram.Row(first), cols, k, gram.stride}, false, 1.0f));
-    OCTAVO_RETURN_IF_ERROR(product.Multiply(all, packed, products.data(), cols, false));
+    const MatrixRef of_gram{gram.Row(first), cols, k, gram.stride};
+    OCTAVO_RETURN_IF_ERROR(product.Multiply(all, {.b = of_gram}, products.data(), cols, false));
     AddForms(all, products.data(), first, cols, product.pool(), own);
     AddForms(differences, products.data(), first, cols, product.pool(), cross);
   }

@@ -26,7 +26,7 @@ Result<KeyObserver> KeyObserver::Create(const Checkpoint& checkpoint, const Laye
   const int64_t k = k_proj.tensor->cols();
   OCTAVO_ASSIGN_OR_RETURN(const std::vector<float> weight,
                           ReadOriginal(checkpoint, k_proj.tensor->name));
-  OCTAVO_ASSIGN_OR_RETURN(observer.weight_, product.Pack({weight.data(), n, k, k}, false, 1.0f));
+  OCTAVO_ASSIGN_OR_RETURN(observer.weight_, product.Pack({.b = {weight.data(), n, k, k}}));
   observer.has_bias_ = checkpoint.Find(k_proj.name + ".bias") != nullptr;
   observer.sum_.resize(static_cast<size_t>(n));
   observer.min_.resize(static_cast<size_t>(n), std::numeric_limits<float>::infinity());

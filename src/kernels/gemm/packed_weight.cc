@@ -79,7 +79,7 @@ Status CheckOutliers(const WeightPart& part, const GemmKernel& kernel) {
 }  // namespace
 
 Result<PackedWeight> PackedWeight::Pack(const std::vector<WeightPart>& parts, IsaLevel isa,
-                                        ThreadPool& pool) {
+                                        ThreadPool& pool, HugeBuffer memory) {
   if (parts.empty()) return InvalidArgument("packed weight: no parts");
   PackedWeight packed;
   packed.k_ = parts.front().spec.k;
@@ -115,7 +115,10 @@ Result<PackedWeight> PackedWeight::Pack(const std::vector<WeightPart>& parts, Is
     }
     packed.parts_.push_back(info);
   }
-  OCTAVO_ASSIGN_OR_RETURN(packed.memory_, HugeBuffer::Allocate(bytes));
+  if (memory.size() < bytes) {
+    OCTAVO_ASSIGN_OR_RETURN(memory, HugeBuffer::Allocate(bytes));
+  }
+  packed.memory_ = std::move(memory);
 
   FirstError error;
   pool.ParallelFor(packed.Lines(nullptr), 1, [&](int64_t begin, int64_t end, int) {

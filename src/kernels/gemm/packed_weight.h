@@ -12,6 +12,7 @@
 
 #include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/aligned_buffer.h"
@@ -43,9 +44,13 @@ class PackedWeight {
   PackedWeight() = default;
 
   // Packs all parts (same k) for the highest kernels <= `isa`. Peak memory: the packed bytes plus one
-  // panel of decoded rows per thread. Errors: no kernel for a pair, no memory, or the source's own.
-  static Result<PackedWeight> Pack(const std::vector<WeightPart>& parts, IsaLevel isa,
-                                   ThreadPool& pool);
+  // panel of decoded rows per thread. Where `memory` is large enough it is used again. Errors: no kernel
+  // for a pair, no memory, or the source's own.
+  static Result<PackedWeight> Pack(const std::vector<WeightPart>& parts, IsaLevel isa, ThreadPool& pool,
+                                   HugeBuffer memory = {});
+
+  // The memory, for another matrix; this one is gone.
+  HugeBuffer TakeMemory() && { return std::move(memory_); }
 
   // y[:, n of the part] = x * part^T for every part whose activation() equals x.spec; columns of other
   // parts are left alone. `y` is laid out for all parts: [rows, n()]. Activations that no part wants are a

@@ -53,6 +53,31 @@ TEST(PackedWeightTest, ThreadCountNeverChangesABit) {
   }
 }
 
+// Memory that another matrix left behind must not show through the padding of rows or columns.
+TEST(PackedWeightTest, MemoryIsUsedAgain) {
+  ThreadPool pool(2);
+  for (int level = 0; level <= static_cast<int>(DetectedIsa()); ++level) {
+    const auto isa = static_cast<IsaLevel>(level);
+    for (const WeightSpec& spec : {Bf16(70, 37), WeightSpec{CodeType::kF32, 32, ScaleLayout::kNone, 0, false, 70, 37}}) {
+      const ActivationFormat format =
+          spec.code == CodeType::kF32 ? ActivationFormat::kF32 : ActivationFormat::kBf16;
+      const std::vector<WeightPart> parts = {Part(spec, format, 4)};
+      const auto fresh = PackedWeight::Pack(parts, isa, pool);
+      ASSERT_TRUE(fresh.ok());
+      auto memory = HugeBuffer::Allocate(size_t{1} << 20);
+      ASSERT_TRUE(memory.ok());
+      std::memset(memory->data(), 0x7f, memory->size());
+      const std::byte* at = memory->data();
+      auto again = PackedWeight::Pack(parts, isa, pool, std::move(*memory));
+      ASSERT_TRUE(again.ok());
+      const ActivationBuffer x = RandomActivations(fresh->activations()[0], 9, 37, 5);
+      const std::vector<float> want = Multiply(*fresh, x, pool), got = Multiply(*again, x, pool);
+      EXPECT_EQ(std::memcmp(want.data(), got.data(), want.size() * 4), 0) << NameOf(isa);
+      EXPECT_EQ(std::move(*again).TakeMemory().data(), at);
+    }
+  }
+}
+
 TEST(PackedWeightTest, PartsWithOtherActivationsAreLeftAlone) {
   ThreadPool pool(2);
   const auto packed = PackedWeight::Pack({Part(Bf16(70, 128), ActivationFormat::kBf16, 1),
