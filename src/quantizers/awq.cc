@@ -7,7 +7,7 @@
 #include <limits>
 #include <utility>
 
-#include "quantizers/output_error.h"
+#include "quantizers/search_error.h"
 
 namespace octavo {
 namespace {
@@ -22,23 +22,21 @@ struct Sample {
   const LayerModule* module = nullptr;
   std::vector<float> rows;  // [count, k]
   int64_t count = 0;
-  PackedWeight gram;
+  SearchGram gram;
 };
 
 Result<Sample> TakeSample(const Checkpoint& checkpoint, const LayerModule& module,
                           const InputStatistics& input, MatrixProduct& product) {
-  Sample sample;
-  sample.module = &module;
+  OCTAVO_ASSIGN_OR_RETURN(SearchGram gram, SearchGram::Pack(input.Gram(), product));
   const int64_t n = module.tensor->rows();
   const int64_t k = module.tensor->cols();
-  sample.count = std::min(n, kSampledRows);
-  sample.rows.resize(static_cast<size_t>(sample.count * k));
-  for (int64_t i = 0; i < sample.count; ++i) {
-    OCTAVO_RETURN_IF_ERROR(ReadOriginalRows(checkpoint, *module.tensor, i * n / sample.count, 1,
-                                            sample.rows.data() + i * k));
+  const int64_t count = std::min(n, kSampledRows);
+  std::vector<float> rows(static_cast<size_t>(count * k));
+  for (int64_t i = 0; i < count; ++i) {
+    OCTAVO_RETURN_IF_ERROR(
+        ReadOriginalRows(checkpoint, *module.tensor, i * n / count, 1, rows.data() + i * k));
   }
-  OCTAVO_ASSIGN_OR_RETURN(sample.gram, product.Pack({.b = input.Gram()}));
-  return sample;
+  return Sample{&module, std::move(rows), count, std::move(gram)};
 }
 
 // mean|x| per channel over the consumers' tokens.
@@ -71,17 +69,20 @@ std::vector<float> ScalesOf(const std::vector<double>& mean, double ratio) {
 Result<double> ErrorOf(const Sample& sample, const std::vector<float>& scales, MatrixProduct& product) {
   const LayerModule& module = *sample.module;
   const auto k = static_cast<int64_t>(scales.size());
-  std::vector<float> scaled(sample.rows);
-  for (size_t i = 0; i < scaled.size(); ++i) scaled[i] *= scales[i % scales.size()];
-  std::vector<float> difference(scaled.size());
-  OCTAVO_RETURN_IF_ERROR(RoundTrip(module.scheme(), *module.planned->module, scaled.data(),
-                                   sample.count, product.pool(), difference.data()));
-  for (size_t i = 0; i < scaled.size(); ++i) {
-    difference[i] = difference[i] / scales[i % scales.size()] - sample.rows[i];
-  }
+  const Candidate candidate{
+      .read = [&](int64_t row, float* x) {
+        const float* from = sample.rows.data() + row * k;
+        for (int64_t i = 0; i < k; ++i) x[i] = from[i] * scales[static_cast<size_t>(i)];
+      },
+      .error = [&](int64_t row, float* values) {
+        const float* from = sample.rows.data() + row * k;
+        for (int64_t i = 0; i < k; ++i) values[i] = values[i] / scales[static_cast<size_t>(i)] - from[i];
+      }};
+  std::vector<float> errors(sample.rows.size());
+  OCTAVO_RETURN_IF_ERROR(RoundCandidate(module.scheme(), *module.planned->module, candidate, sample.count,
+                                        product.pool(), errors.data()));
   std::vector<double> forms;
-  const MatrixRef all{difference.data(), sample.count, k, k};
-  OCTAVO_RETURN_IF_ERROR(QuadraticForms(all, all, sample.gram, product, forms));
+  OCTAVO_RETURN_IF_ERROR(sample.gram.Forms({errors.data(), sample.count, k, k}, product, forms));
   double sum = 0;
   for (const double form : forms) sum += form;
   return sum * static_cast<double>(module.tensor->rows()) / static_cast<double>(sample.count);
@@ -97,7 +98,7 @@ class GroupClipper {
 
   // `rows` [count, k], group `group`; limits[i * groups] gets row i's.
   Status Search(const float* rows, int64_t count, int64_t k, int64_t group,
-                const PackedWeight& gram, float* limits) {
+                const SearchGram& gram, float* limits) {
     const int64_t size = group_.k;
     const int64_t groups = k / size;
     std::vector<float> original(static_cast<size_t>(count * size));
@@ -126,27 +127,29 @@ class GroupClipper {
  private:
   // forms_ = error per row with every |w| limited to share * absmax.
   Status Try(const std::vector<float>& original, const std::vector<float>& absmax, float share,
-             const PackedWeight& gram) {
+             const SearchGram& gram) {
     const int64_t size = group_.k;
     const auto count = static_cast<int64_t>(absmax.size());
-    clipped_.resize(original.size());
-    difference_.resize(original.size());
-    for (size_t i = 0; i < original.size(); ++i) {
-      const float limit = absmax[i / static_cast<size_t>(size)] * share;
-      clipped_[i] = std::clamp(original[i], -limit, limit);
-    }
-    OCTAVO_RETURN_IF_ERROR(RoundTrip(scheme_, group_, clipped_.data(), count, product_.pool(),
-                                     difference_.data()));
-    for (size_t i = 0; i < original.size(); ++i) difference_[i] -= original[i];
-    const MatrixRef all{difference_.data(), count, size, size};
-    return QuadraticForms(all, all, gram, product_, forms_);
+    errors_.resize(original.size());
+    const Candidate candidate{
+        .read = [&](int64_t row, float* x) {
+          const float* from = original.data() + row * size;
+          const float limit = absmax[static_cast<size_t>(row)] * share;
+          for (int64_t i = 0; i < size; ++i) x[i] = std::clamp(from[i], -limit, limit);
+        },
+        .error = [&](int64_t row, float* values) {
+          const float* from = original.data() + row * size;
+          for (int64_t i = 0; i < size; ++i) values[i] -= from[i];
+        }};
+    OCTAVO_RETURN_IF_ERROR(
+        RoundCandidate(scheme_, group_, candidate, count, product_.pool(), errors_.data()));
+    return gram.Forms({errors_.data(), count, size, size}, product_, forms_);
   }
 
   const Scheme& scheme_;
   TargetModule group_;  // the module as if it had one group
   MatrixProduct& product_;
-  std::vector<float> clipped_;
-  std::vector<float> difference_;
+  std::vector<float> errors_;
   std::vector<double> forms_;
 };
 
@@ -204,12 +207,12 @@ Result<WeightClip> SearchAwqClip(const Checkpoint& checkpoint, const LayerModule
   const int64_t groups = target.k / size;
   WeightClip clip{.group_size = size, .limits = {}};
   clip.limits.resize(static_cast<size_t>(target.n * groups));
-  std::vector<PackedWeight> grams;
+  std::vector<SearchGram> grams;
   for (int64_t group = 0; group < groups; ++group) {
     const std::vector<float> block =
         GroupGram(input, transform.ColumnScale(module.name), group * size, size);
-    OCTAVO_ASSIGN_OR_RETURN(PackedWeight packed,
-                            product.Pack({.b = {block.data(), size, size, size}}));
+    OCTAVO_ASSIGN_OR_RETURN(SearchGram packed,
+                            SearchGram::Pack({block.data(), size, size, size}, product));
     grams.push_back(std::move(packed));
   }
   GroupClipper clipper(module.scheme(), target, product);

@@ -32,6 +32,7 @@ struct RightOperand {
   MatrixRef b;
   bool transposed = false;
   float factor = 1;
+  ActivationFormat format = ActivationFormat::kF32;  // or kBf16: both operands are rounded to it
 };
 
 // Not thread-safe: it owns buffers and drives the pool.

@@ -1,60 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
-// Quadratic forms by GEMM, and the round trip through a scheme.
+// Quadratic forms by GEMM.
 #include "quantizers/output_error.h"
 
 #include <algorithm>
 #include <cmath>
-#include <mutex>
+#include "quantizers/search_error.h"
 
 namespace octavo {
 namespace {
 
 constexpr int64_t kGramRows = 1024;  // packed at a time where a Gram matrix is used once
-constexpr int64_t kRoundRows = 16;
-
-void AddForms(const MatrixRef& b, const float* products, int64_t first_col, int64_t cols,
-              ThreadPool& pool, std::vector<double>& forms) {
-  pool.ParallelFor(b.rows, 1, [&](int64_t begin, int64_t end, int) {
-    for (int64_t row = begin; row < end; ++row) {
-      const float* of_row = products + row * cols;
-      const float* with = b.Row(row) + first_col;
-      double sum = 0;
-      for (int64_t i = 0; i < cols; ++i) sum += static_cast<double>(of_row[i]) * static_cast<double>(with[i]);
-      forms[static_cast<size_t>(row)] += sum;
-    }
-  });
-}
 
 }  // namespace
-
-Status QuadraticForms(const MatrixRef& a, const MatrixRef& b, const PackedWeight& gram,
-                      MatrixProduct& product, std::vector<double>& forms) {
-  std::vector<float> products(static_cast<size_t>(a.rows * gram.n()));
-  OCTAVO_RETURN_IF_ERROR(product.Multiply(a, gram, products.data(), gram.n(), false));
-  forms.assign(static_cast<size_t>(a.rows), 0.0);
-  AddForms(b, products.data(), 0, gram.n(), product.pool(), forms);
-  return Status::Ok();
-}
 
 void Dequantize(const Scheme& scheme, const TargetModule& module, QuantizedRows& rows, float* out) {
   WeightRows weight_rows;
   const WeightSpec spec = scheme.spec(module);
   scheme.to_weight_rows(module, rows, weight_rows);
   DequantizeWeightRows(spec, weight_rows, DType::kF32, out);
-}
-
-Status RoundTrip(const Scheme& scheme, const TargetModule& module, const float* x, int64_t count,
-                 ThreadPool& pool, float* out) {
-  std::mutex mutex;
-  Status status;
-  pool.ParallelFor(count, kRoundRows, [&](int64_t begin, int64_t end, int) {
-    QuantizedRows rows;
-    Status failed = scheme.quantize(module, x + begin * module.k, 0, end - begin, rows);
-    if (failed.ok()) return Dequantize(scheme, module, rows, out + begin * module.k);
-    const std::lock_guard lock(mutex);
-    status = std::move(failed);
-  });
-  return status;
 }
 
 double OutputError::relative_error() const { return signal > 0 ? std::sqrt(std::max(error, 0.0) / signal) : 0; }
@@ -82,8 +45,8 @@ Status AddOutputError(const float* original, const float* quantized, int64_t cou
     const int64_t cols = std::min(kGramRows, k - first);
     const MatrixRef of_gram{gram.Row(first), cols, k, gram.stride};
     OCTAVO_RETURN_IF_ERROR(product.Multiply(all, {.b = of_gram}, products.data(), cols, false));
-    AddForms(all, products.data(), first, cols, product.pool(), own);
-    AddForms(differences, products.data(), first, cols, product.pool(), cross);
+    AddRowDots(all, first, products.data(), cols, product.pool(), own);
+    AddRowDots(differences, first, products.data(), cols, product.pool(), cross);
   }
   for (int64_t row = 0; row < count; ++row) {
     error.signal += own[static_cast<size_t>(row)];

@@ -13,15 +13,6 @@
 
 namespace octavo {
 
-// Per row of a [rows, k]: sum over i, j of a[i] * gram[i][j] * b[j].
-Status QuadraticForms(const MatrixRef& a, const MatrixRef& b, const PackedWeight& gram,
-                      MatrixProduct& product, std::vector<double>& forms);
-
-// Rounds `x` [count, k] to nearest and back, in parallel blocks of rows. For schemes whose scales
-// belong to single rows; `module` need not be the whole matrix (n is ignored).
-Status RoundTrip(const Scheme& scheme, const TargetModule& module, const float* x, int64_t count,
-                 ThreadPool& pool, float* out);
-
 // Values of quantized rows. Takes the rows' memory.
 void Dequantize(const Scheme& scheme, const TargetModule& module, QuantizedRows& rows, float* out);
 

@@ -27,7 +27,7 @@ class TestCheckpoint {
  public:
   TestCheckpoint() {
     static int counter = 0;
-    folder_ = std::filesystem::path(testing::TempDir()) /
+    folder_ = std::filesystem::path(::testing::TempDir()) /
               ("octavo_schemes_" + std::to_string(::getpid()) + "_" + std::to_string(counter++));
     std::filesystem::create_directories(folder_);
   }
