@@ -303,13 +303,8 @@ struct Amx {
   static void Run(const GemmCall& call, int64_t panel_begin, int64_t panel_end) {
     [[maybe_unused]] const typename Source::Mode mode;
     const Context ctx(call);
-    if constexpr (requires { typename Source::OneRow; }) {
-      using OneRow = typename Source::OneRow;
-      if (OneRow::Accepts(ctx)) return OneRow::Run(ctx, panel_begin, panel_end);
-    }
-    if constexpr (requires { typename Source::FewSums; }) {
-      using FewSums = typename Source::FewSums;
-      if (FewSums::Accepts(ctx)) return FewSums::Run(ctx, panel_begin, panel_end);
+    if constexpr (requires { typename Source::WithoutTiles; }) {
+      if (Source::WithoutTiles::Run(ctx, panel_begin, panel_end)) return;
     }
     alignas(64) std::byte totals[kAmxMaxPanels * kAmxMaxRows * kAmxRowBytes];
     for (int64_t row = 0; row < call.x.rows; row += kAmxMaxRows) {
@@ -329,6 +324,15 @@ struct Amx {
 
 struct NoMode {
   NoMode() {}
+};
+
+// A source's ways to multiply a few rows without tiles: the first that accepts a call runs it.
+template <typename... Ways>
+struct AmxWithoutTiles {
+  template <typename Context>
+  static bool Run(const Context& ctx, int64_t panel_begin, int64_t panel_end) {
+    return ((Ways::Accepts(ctx) && (Ways::Run(ctx, panel_begin, panel_end), true)) || ...);
+  }
 };
 
 // Sources of tiles. Shape() is that of a full step; StepBytes what a step takes in the panel.

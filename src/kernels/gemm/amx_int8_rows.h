@@ -151,17 +151,5 @@ class AmxInt8Rows {
   }
 };
 
-// The three int8 sources with a short way for a few rows.
-struct NibbleRowsSource : NibbleSource {
-  using NibbleSource::NibbleSource;
-  using OneRow = AmxInt8Rows<NibbleRowsSource, NibbleOperands>;
-};
-
-template <typename DotType>
-struct ByteRowsSource : DirectSource<DotType, NoMode> {
-  using DirectSource<DotType, NoMode>::DirectSource;
-  using OneRow = AmxInt8Rows<ByteRowsSource, ByteOperands>;
-};
-
 }  // namespace
 }  // namespace octavo

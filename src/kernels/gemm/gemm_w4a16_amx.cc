@@ -10,7 +10,7 @@ namespace {
 
 struct Source : DecodedSource<NibbleDecoder> {
   using DecodedSource::DecodedSource;
-  using OneRow = AmxNibbleRow<Source>;
+  using WithoutTiles = AmxWithoutTiles<AmxNibbleRow<Source>>;
 };
 
 }  // namespace

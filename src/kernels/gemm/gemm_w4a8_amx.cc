@@ -7,7 +7,10 @@
 namespace octavo {
 namespace {
 
-using Source = NibbleRowsSource;
+struct Source : NibbleSource {
+  using NibbleSource::NibbleSource;
+  using WithoutTiles = AmxWithoutTiles<AmxInt8Rows<Source, NibbleOperands>>;
+};
 
 bool Accepts(const WeightSpec& w, ActivationFormat format) {
   if (!IsInt8(format) || w.code != CodeType::kInt || w.bits > 4 || w.scales != ScaleLayout::kGroup || w.k > 65792) return false;

@@ -10,7 +10,7 @@ namespace {
 
 struct Source : TwoLevelSource {
   using TwoLevelSource::TwoLevelSource;
-  using FewSums = AmxInt8Sums<Source, 1>;
+  using WithoutTiles = AmxWithoutTiles<AmxInt8Sums<Source, 1>>;
 };
 
 bool Accepts(const WeightSpec& w, ActivationFormat format) {

@@ -10,8 +10,7 @@ namespace {
 
 struct Source : DirectSource<DotS8, NoMode> {
   using DirectSource::DirectSource;
-  using OneRow = AmxInt8Rows<Source, ByteOperands>;
-  using FewSums = AmxInt8Sums<Source, 4>;
+  using WithoutTiles = AmxWithoutTiles<AmxInt8Rows<Source, ByteOperands>, AmxInt8Sums<Source, 4>>;
 };
 
 // Fewer than 8 bits per channel lands here too: codes are bytes.

@@ -7,7 +7,10 @@
 namespace octavo {
 namespace {
 
-using Source = ByteRowsSource<DotU8>;
+struct Source : DirectSource<DotU8, NoMode> {
+  using DirectSource::DirectSource;
+  using WithoutTiles = AmxWithoutTiles<AmxInt8Rows<Source, ByteOperands>>;
+};
 
 bool Accepts(const WeightSpec& w, ActivationFormat format) {
   if (!IsInt8(format) || w.code != CodeType::kInt || w.bits <= 4 || !w.has_min || w.k > 65792) return false;
