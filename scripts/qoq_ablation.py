@@ -6,7 +6,7 @@ usage: qoq_ablation.py [--octavo PROGRAM] [--file TEXT] [--max-windows N] [--sam
                        [--scheme SCHEME]... [--steps N[,N...]] [--baselines NAME[,NAME...]] [--keep FOLDER] MODEL
 
 MODEL is a 16-bit Hugging Face folder. Every row is quantized from scratch into a temporary folder (or
-into FOLDER, where finished rows are used again), then judged on TEXT: perplexity, and the KL divergence
+into FOLDER, where finished rows and what was measured of them are used again), then judged on TEXT: perplexity, and the KL divergence
 of its predictions from the original's. TEXT is the joined wikitext-2 raw test set; by default the copy
 in $OCTAVO_SHARED. --steps takes rows by number (0: round to nearest) and --baselines of awq, gptq, when all would
 take too long. Calibration uses the program's built-in text unless --calibration-data names another.
@@ -39,9 +39,16 @@ def run(args, *arguments):
 
 def measure(args, folder, kv):
     """Perplexity and mean KL of a folder with a type of KV cache."""
+    folder = pathlib.Path(folder)
+    kept = pathlib.Path(args.keep) / f"{folder.name}.{kv}.{args.max_windows}.json" if args.keep else None
+    if kept and kept.exists():
+        return json.loads(kept.read_text())
     report = run(args, "compare", args.model, folder, "--file", args.file, "--max-windows",
                  args.max_windows, "--no-weights", "--kv-cache-dtype", kv)
-    return report["perplexity"]["other"]["value"], report["divergence"]["mean_kl"]["value"]
+    figures = report["perplexity"]["other"]["value"], report["divergence"]["mean_kl"]["value"]
+    if kept:
+        kept.write_text(json.dumps(figures))
+    return figures
 
 
 def quantize(args, scratch, scheme, algorithm, transforms=None):
