@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
 #include <random>
 #include <vector>
@@ -294,6 +295,37 @@ TEST_F(GptqTest, ObservesTheSameWhateverTheBatches) {
                                                 static_cast<double>(whole.Gram().Row(j)[j]));
       EXPECT_NEAR(static_cast<double>(whole.Gram().Row(i)[j]), sum, tolerance);
       EXPECT_NEAR(static_cast<double>(pieces.Gram().Row(i)[j]), sum, tolerance);
+    }
+  }
+}
+
+// Row 7 is 1000 times its size: in the Gram matrix it counts as 8 times the median norm, elsewhere in full.
+TEST_F(GptqTest, LimitsTokensOfExtremeNorm) {
+  constexpr int64_t kTokens = 201, kChannels = 70;
+  std::vector<float> x = RandomInputs(kTokens, kChannels, 14);
+  std::vector<float> norms;
+  for (int64_t row = 0; row < kTokens; ++row) {
+    const float* of_row = x.data() + row * kChannels;
+    norms.push_back(std::sqrt(std::inner_product(of_row, of_row + kChannels, of_row, 0.0f)));
+  }
+  std::vector<float> huge = x, limited = x;
+  std::vector<float> sorted = norms;
+  sorted[7] = std::numeric_limits<float>::infinity();  // it becomes the largest
+  std::nth_element(sorted.begin(), sorted.begin() + kTokens / 2, sorted.end());
+  const float factor = InputObserver::kNormLimit * sorted[kTokens / 2] / norms[7];
+  for (size_t i = 7 * kChannels; i < 8 * kChannels; ++i) {
+    huge[i] = RoundToBf16(1000 * x[i]);
+    limited[i] = RoundToBf16(factor * x[i]);
+  }
+  const InputStatistics got = Observe(huge, kChannels, kTokens, product_);
+  const InputStatistics want = Observe(limited, kChannels, kTokens, product_);
+  EXPECT_GT(got.MaxAbs(), 100 * want.MaxAbs());
+  for (int64_t i = 0; i < kChannels; ++i) {
+    for (int64_t j = 0; j < kChannels; ++j) {
+      // Both rows are rounded to bf16, 2^-9 of each value.
+      const double tolerance = 0.01 * std::sqrt(static_cast<double>(want.Gram().Row(i)[i]) *
+                                                static_cast<double>(want.Gram().Row(j)[j]));
+      EXPECT_NEAR(static_cast<double>(got.Gram().Row(i)[j]), static_cast<double>(want.Gram().Row(i)[j]), tolerance);
     }
   }
 }

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <numeric>
 #include <utility>
 
 #include "base/float16.h"
@@ -48,6 +49,35 @@ void LoadChannels(const ActivationView& x, int64_t row, int64_t first, int64_t c
   for (int64_t c = 0; c < kChannels; ++c) out[c] = Bf16ToF32(bits[c]);
 }
 
+// Euclidean norms of the rows.
+std::vector<float> RowNorms(const ActivationView& x, ThreadPool& pool) {
+  std::vector<float> norms(static_cast<size_t>(x.rows));
+  pool.ParallelFor(x.rows, 1, [&](int64_t begin, int64_t end, int) {
+    float values[kChannels];
+    for (int64_t row = begin; row < end; ++row) {
+      float squares[kChannels] = {};
+      for (int64_t first = 0; first < x.cols; first += kChannels) {
+        LoadChannels(x, row, first, std::min(kChannels, x.cols - first), values);
+        for (int64_t c = 0; c < kChannels; ++c) squares[c] += values[c] * values[c];
+      }
+      norms[static_cast<size_t>(row)] = std::sqrt(std::accumulate(squares, squares + kChannels, 0.0f));
+    }
+  });
+  return norms;
+}
+
+// The factors that bring rows down to the limit; empty where no row exceeds it.
+std::vector<float> RowFactors(const ActivationView& x, ThreadPool& pool) {
+  std::vector<float> norms = RowNorms(x, pool);
+  std::vector<float> sorted = norms;
+  const auto middle = sorted.begin() + std::ssize(sorted) / 2;
+  std::nth_element(sorted.begin(), middle, sorted.end());
+  const float limit = InputObserver::kNormLimit * *middle;
+  if (!(limit > 0) || std::ranges::none_of(norms, [&](float norm) { return norm > limit; })) return {};
+  for (float& norm : norms) norm = norm > limit ? limit / norm : 1.0f;
+  return norms;
+}
+
 }  // namespace
 
 float InputStatistics::MaxAbs() const {
@@ -76,6 +106,7 @@ Status InputObserver::Add(const ActivationView& x, MatrixProduct& product) {
   if (gram) {
     OCTAVO_RETURN_IF_ERROR(transposed_.Reserve(GramActivation(x, product.isa()), s.k, x.rows));
   }
+  const std::vector<float> factors = gram && x.rows > 0 ? RowFactors(x, product.pool()) : std::vector<float>();
   product.pool().ParallelFor(s.k, kChannels, [&](int64_t begin, int64_t end, int) {
     // Not a power of two: columns of a tile must not share cache sets.
     const int64_t stride = x.rows + 16;
@@ -92,8 +123,9 @@ Status InputObserver::Add(const ActivationView& x, MatrixProduct& product) {
           max[c] = std::max(max[c], a);
           sum[c] += static_cast<double>(a);
         }
+        const float factor = factors.empty() ? 1.0f : factors[static_cast<size_t>(row)];
         float* to = tile.data() + row;
-        for (int64_t c = 0; c < kChannels; ++c) to[c * stride] = values[c];
+        for (int64_t c = 0; c < kChannels; ++c) to[c * stride] = values[c] * factor;
       }
       for (int64_t c = 0; c < count; ++c) {
         const auto at = static_cast<size_t>(first + c);

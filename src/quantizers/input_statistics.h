@@ -16,7 +16,9 @@ struct InputStatistics {
   int64_t num_tokens = 0;
   std::vector<float> absmax;    // [k], max |x| per channel
   std::vector<double> abs_sum;  // [k], sum |x| per channel
-  AlignedBuffer gram;           // [k, k] f32, sum of x x^T (symmetric); empty if not asked for
+  // [k, k] f32, sum of x x^T (symmetric) over tokens x limited to InputObserver::kNormLimit; empty if not
+  // asked for.
+  AlignedBuffer gram;
 
   bool has_gram() const { return gram.size() != 0; }
   MatrixRef Gram() const { return {gram.As<float>(), k, k, k}; }
@@ -27,6 +29,11 @@ struct InputStatistics {
 // batch, so the result depends on how tokens are cut into batches but not on threads.
 class InputObserver {
  public:
+  // In the Gram matrix a token's norm counts up to this many times the median norm of its batch. Inputs of
+  // attention sinks (mostly the first token of a text) can be hundreds of times larger than others: squared,
+  // a few of them would be all that rounding errors are weighed by (docs/adr/0005).
+  static constexpr float kNormLimit = 8;
+
   // Errors: ResourceExhausted where there is no memory for the Gram matrix.
   static Result<InputObserver> Create(int64_t k, bool with_gram);
 
