@@ -49,7 +49,8 @@ void LoadChannels(const ActivationView& x, int64_t row, int64_t first, int64_t c
   for (int64_t c = 0; c < kChannels; ++c) out[c] = Bf16ToF32(bits[c]);
 }
 
-// Euclidean norms of the rows.
+// Euclidean norms of the rows; 0 where they are not finite, which is refused when all is read (and would not
+// sort).
 std::vector<float> RowNorms(const ActivationView& x, ThreadPool& pool) {
   std::vector<float> norms(static_cast<size_t>(x.rows));
   pool.ParallelFor(x.rows, 1, [&](int64_t begin, int64_t end, int) {
@@ -60,7 +61,8 @@ std::vector<float> RowNorms(const ActivationView& x, ThreadPool& pool) {
         LoadChannels(x, row, first, std::min(kChannels, x.cols - first), values);
         for (int64_t c = 0; c < kChannels; ++c) squares[c] += values[c] * values[c];
       }
-      norms[static_cast<size_t>(row)] = std::sqrt(std::accumulate(squares, squares + kChannels, 0.0f));
+      const float sum = std::accumulate(squares, squares + kChannels, 0.0f);
+      norms[static_cast<size_t>(row)] = std::isfinite(sum) ? std::sqrt(sum) : 0.0f;
     }
   });
   return norms;
