@@ -61,6 +61,11 @@ void AddCalibrationOptions(CLI::App& app, CalibrationCommandOptions& options,
                  "GPTQ: share of the mean of H's diagonal that is added to it")
       ->check(CLI::Range(1e-6, 1.0))
       ->capture_default_str();
+  app.add_option("--token-norm-limit", quantize.token_norm_limit,
+                 "gptq, awq, clipping: a token's inputs count up to this many times the median norm; 0: in full. 8 helps "
+                 "models with strong attention sinks (SmolLM2)")
+      ->check(CLI::Range(0.0, 1e6))
+      ->capture_default_str();
   app.add_flag("!--no-actorder", quantize.act_order, "GPTQ: round columns in their own order");
   app.add_option_function<std::vector<std::string>>(
          "--qoq-transforms",

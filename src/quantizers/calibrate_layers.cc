@@ -88,6 +88,7 @@ class Calibration {
                .source = data.source,
                .num_samples = static_cast<int64_t>(data.samples.size()),
                .num_tokens = data.num_tokens,
+               .token_norm_limit = job_.options->token_norm_limit,
                .layers = {}};
     OCTAVO_RETURN_IF_ERROR(StartOrContinue());
     WorkMeter meter(config_.num_layers, next_, EstimateLayer(), *job_.progress);
@@ -124,6 +125,7 @@ class Calibration {
     quantizer.smoothing_strength = arch_.smoothing_strength;
     quantizer.observer.config = &config_;
     quantizer.observer.qoq = options.qoq;
+    quantizer.observer.token_norm_limit = options.token_norm_limit;
     quantizer.observer.gram_bytes = options.memory_limit > 0 ? options.memory_limit / 4 : kGramBytes;
     quantizer.cancel = options.cancel;
     return quantizer;
@@ -304,6 +306,7 @@ Result<Json> CalibrationFingerprint(const QuantizeOptions& options) {
   return Json{{"tokens", HashOf(options.calibration->samples)},
               {"kv_cache_scheme", options.kv_cache_scheme},
               {"qoq", ToJson(options.qoq)},
+              {"token_norm_limit", options.token_norm_limit},
               {"isa", static_cast<int>(isa)}};
 }
 

@@ -98,6 +98,7 @@ Json ToJson(const CalibrationReport& report) {
                {"source", report.source},
                {"num_samples", report.num_samples},
                {"num_tokens", report.num_tokens},
+               {"token_norm_limit", report.token_norm_limit},
                {"layers", Json::array()}};
   for (const LayerReport& layer : report.layers) json["layers"].push_back(ToJson(layer));
   return json;

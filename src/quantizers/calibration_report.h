@@ -56,6 +56,7 @@ struct CalibrationReport {
   std::string source;  // of the samples
   int64_t num_samples = 0;
   int64_t num_tokens = 0;
+  double token_norm_limit = 0;  // of the Gram matrices; 0: none
   std::vector<LayerReport> layers;
 };
 

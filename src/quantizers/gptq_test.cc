@@ -34,8 +34,9 @@ std::vector<float> RandomInputs(int64_t tokens, int64_t k, uint32_t seed) {
   return x;
 }
 
-InputStatistics Observe(const std::vector<float>& x, int64_t k, int64_t batch, MatrixProduct& product) {
-  auto observer = InputObserver::Create(k, /*with_gram=*/true);
+InputStatistics Observe(const std::vector<float>& x, int64_t k, int64_t batch, MatrixProduct& product,
+                        double norm_limit = 0) {
+  auto observer = InputObserver::Create(k, /*with_gram=*/true, norm_limit);
   EXPECT_TRUE(observer.ok());
   const auto tokens = static_cast<int64_t>(x.size()) / k;
   for (int64_t begin = 0; begin < tokens; begin += batch) {
@@ -299,7 +300,8 @@ TEST_F(GptqTest, ObservesTheSameWhateverTheBatches) {
   }
 }
 
-// Row 7 is 1000 times its size: in the Gram matrix it counts as 8 times the median norm, elsewhere in full.
+// Row 7 is 1000 times its size: in the Gram matrix it counts as 8 times the median norm, elsewhere and without a
+// limit in full.
 TEST_F(GptqTest, LimitsTokensOfExtremeNorm) {
   constexpr int64_t kTokens = 201, kChannels = 70;
   std::vector<float> x = RandomInputs(kTokens, kChannels, 14);
@@ -312,12 +314,13 @@ TEST_F(GptqTest, LimitsTokensOfExtremeNorm) {
   std::vector<float> sorted = norms;
   sorted[7] = std::numeric_limits<float>::infinity();  // it becomes the largest
   std::nth_element(sorted.begin(), sorted.begin() + kTokens / 2, sorted.end());
-  const float factor = InputObserver::kNormLimit * sorted[kTokens / 2] / norms[7];
+  const float factor = 8 * sorted[kTokens / 2] / norms[7];
   for (size_t i = 7 * kChannels; i < 8 * kChannels; ++i) {
     huge[i] = RoundToBf16(1000 * x[i]);
     limited[i] = RoundToBf16(factor * x[i]);
   }
-  const InputStatistics got = Observe(huge, kChannels, kTokens, product_);
+  const InputStatistics got = Observe(huge, kChannels, kTokens, product_, 8);
+  EXPECT_GT(Observe(huge, kChannels, kTokens, product_).Gram().Row(0)[0], 100 * got.Gram().Row(0)[0]);
   const InputStatistics want = Observe(limited, kChannels, kTokens, product_);
   EXPECT_GT(got.MaxAbs(), 100 * want.MaxAbs());
   for (int64_t i = 0; i < kChannels; ++i) {

@@ -68,13 +68,13 @@ std::vector<float> RowNorms(const ActivationView& x, ThreadPool& pool) {
   return norms;
 }
 
-// The factors that bring rows down to the limit; empty where no row exceeds it.
-std::vector<float> RowFactors(const ActivationView& x, ThreadPool& pool) {
+// The factors that bring rows down to `norm_limit` times the median; empty where no row exceeds it.
+std::vector<float> RowFactors(const ActivationView& x, float norm_limit, ThreadPool& pool) {
   std::vector<float> norms = RowNorms(x, pool);
   std::vector<float> sorted = norms;
   const auto middle = sorted.begin() + std::ssize(sorted) / 2;
   std::nth_element(sorted.begin(), middle, sorted.end());
-  const float limit = InputObserver::kNormLimit * *middle;
+  const float limit = norm_limit * *middle;
   if (!(limit > 0) || std::ranges::none_of(norms, [&](float norm) { return norm > limit; })) return {};
   for (float& norm : norms) norm = norm > limit ? limit / norm : 1.0f;
   return norms;
@@ -86,8 +86,9 @@ float InputStatistics::MaxAbs() const {
   return absmax.empty() ? 0 : *std::max_element(absmax.begin(), absmax.end());
 }
 
-Result<InputObserver> InputObserver::Create(int64_t k, bool with_gram) {
+Result<InputObserver> InputObserver::Create(int64_t k, bool with_gram, double norm_limit) {
   InputObserver observer;
+  observer.norm_limit_ = static_cast<float>(norm_limit);
   InputStatistics& statistics = observer.statistics_;
   statistics.k = k;
   statistics.absmax.resize(static_cast<size_t>(k));
@@ -108,7 +109,8 @@ Status InputObserver::Add(const ActivationView& x, MatrixProduct& product) {
   if (gram) {
     OCTAVO_RETURN_IF_ERROR(transposed_.Reserve(GramActivation(x, product.isa()), s.k, x.rows));
   }
-  const std::vector<float> factors = gram && x.rows > 0 ? RowFactors(x, product.pool()) : std::vector<float>();
+  std::vector<float> factors;
+  if (gram && norm_limit_ > 0 && x.rows > 0) factors = RowFactors(x, norm_limit_, product.pool());
   product.pool().ParallelFor(s.k, kChannels, [&](int64_t begin, int64_t end, int) {
     // Not a power of two: columns of a tile must not share cache sets.
     const int64_t stride = x.rows + 16;

@@ -16,7 +16,7 @@ struct InputStatistics {
   int64_t num_tokens = 0;
   std::vector<float> absmax;    // [k], max |x| per channel
   std::vector<double> abs_sum;  // [k], sum |x| per channel
-  // [k, k] f32, sum of x x^T (symmetric) over tokens x limited to InputObserver::kNormLimit; empty if not
+  // [k, k] f32, sum of x x^T (symmetric) over tokens x limited to the observer's norm_limit; empty if not
   // asked for.
   AlignedBuffer gram;
 
@@ -29,13 +29,11 @@ struct InputStatistics {
 // batch, so the result depends on how tokens are cut into batches but not on threads.
 class InputObserver {
  public:
-  // In the Gram matrix a token's norm counts up to this many times the median norm of its batch. Inputs of
-  // attention sinks (mostly the first token of a text) can be hundreds of times larger than others: squared,
-  // a few of them would be all that rounding errors are weighed by (docs/adr/0005).
-  static constexpr float kNormLimit = 8;
-
+  // In the Gram matrix a token's norm counts up to `norm_limit` times the median norm of its batch (0: in
+  // full). Inputs of attention sinks, mostly the first token of a text, can be hundreds of times larger than
+  // others: squared, a few of them are all that rounding errors are weighed by (docs/adr/0005).
   // Errors: ResourceExhausted where there is no memory for the Gram matrix.
-  static Result<InputObserver> Create(int64_t k, bool with_gram);
+  static Result<InputObserver> Create(int64_t k, bool with_gram, double norm_limit = 0);
 
   // `x`: rows in kF32 or kBf16.
   Status Add(const ActivationView& x, MatrixProduct& product);
@@ -48,6 +46,7 @@ class InputObserver {
   Status AddGram(const ActivationView& x, MatrixProduct& product);
 
   InputStatistics statistics_;
+  float norm_limit_ = 0;
   ActivationBuffer transposed_;  // [k, tokens] in the format of x
 };
 

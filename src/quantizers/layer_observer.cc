@@ -89,7 +89,7 @@ Result<LayerObserver::Observers> LayerObserver::MakeObservers(const Round& round
     if (!first) statistics_[tap].gram = {};
     if (!first && !gram) continue;
     const int64_t k = tap_k_.at(tap);
-    OCTAVO_ASSIGN_OR_RETURN(InputObserver observer, InputObserver::Create(k, gram));
+    OCTAVO_ASSIGN_OR_RETURN(InputObserver observer, InputObserver::Create(k, gram, options_.token_norm_limit));
     observers.emplace(tap, std::move(observer));
     if (gram) flops += static_cast<double>(k) * static_cast<double>(k);
   }

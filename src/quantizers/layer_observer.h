@@ -28,6 +28,7 @@ struct LayerObserverOptions {
   const ModelConfig* config = nullptr;
   QoqOptions qoq;           // of modules whose algorithm is qoq
   uint64_t gram_bytes = 0;  // of Gram matrices at a time; at least one is held
+  double token_norm_limit = 0;  // InputObserver's
 };
 
 class LayerObserver {

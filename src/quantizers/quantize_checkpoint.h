@@ -43,6 +43,7 @@ struct QuantizeOptions {
   std::shared_ptr<const CalibrationData> calibration = nullptr;
   double damping = 0.01;           // GPTQ: times mean(diag H)
   bool act_order = true;           // GPTQ: columns in order of importance
+  double token_norm_limit = 0;     // of Gram matrices (InputObserver::Create); 0: none
   double smoothing_strength = -1;  // SmoothQuant's alpha; below 0: the family's own
   // "fp8": measures a scale of keys and one of values per layer, for an FP8 KV cache; "": none.
   std::string kv_cache_scheme = "";
