@@ -8,7 +8,6 @@
 #include <numeric>
 
 #include "base/check.h"
-#include "base/cpu_features.h"
 #include "kernels/elementwise/elementwise.h"
 #include "metrics/log_probs.h"
 
@@ -22,8 +21,8 @@ double KlDivergence(std::span<const float> reference, double log_z_p, std::span<
                     double log_z_q) {
   OCTAVO_CHECK(reference.size() == other.size());
   if (std::isnan(log_z_p) || std::isnan(log_z_q)) return std::numeric_limits<double>::quiet_NaN();
-  const ElementwiseOps& ops = ElementwiseOpsFor(DetectedIsa());
-  return ops.kl_divergence(reference.data(), log_z_p, other.data(), log_z_q, std::ssize(reference));
+  return ActiveElementwiseOps().kl_divergence(reference.data(), log_z_p, other.data(), log_z_q,
+                                              std::ssize(reference));
 }
 
 void DivergenceMeter::Add(std::span<const float> reference, std::span<const float> other) {

@@ -7,24 +7,13 @@
 #include <limits>
 
 #include "base/check.h"
-#include "base/cpu_features.h"
 #include "kernels/elementwise/elementwise.h"
 
 namespace octavo {
 
-namespace {
-
-// All levels give the same bits, so that the machine's best is always right.
-const ElementwiseOps& Ops() {
-  static const ElementwiseOps& ops = ElementwiseOpsFor(DetectedIsa());
-  return ops;
-}
-
-}  // namespace
-
 double LogSumExp(std::span<const float> logits) {
   OCTAVO_DCHECK(!logits.empty());
-  return LogSumExp(logits, Ops().max(logits.data(), std::ssize(logits)));
+  return LogSumExp(logits, ActiveElementwiseOps().max(logits.data(), std::ssize(logits)));
 }
 
 double LogSumExp(std::span<const float> logits, float largest) {
@@ -32,7 +21,7 @@ double LogSumExp(std::span<const float> logits, float largest) {
     const bool nan = std::ranges::any_of(logits, [](float x) { return std::isnan(x); });
     return nan ? std::numeric_limits<double>::quiet_NaN() : static_cast<double>(largest);
   }
-  return static_cast<double>(largest) + std::log(Ops().sum_exp(logits.data(), largest, std::ssize(logits)));
+  return static_cast<double>(largest) + std::log(ActiveElementwiseOps().sum_exp(logits.data(), largest, std::ssize(logits)));
 }
 
 double LogProb(std::span<const float> logits, int64_t token) {
@@ -46,7 +35,7 @@ int64_t Top1Token(std::span<const float> logits) {
   std::span<const float> block = logits.first(std::min(kBlock, logits.size()));
   for (size_t begin = 0; begin < logits.size(); begin += kBlock) {
     const auto candidate = logits.subspan(begin, std::min(kBlock, logits.size() - begin));
-    const float value = Ops().max(candidate.data(), std::ssize(candidate));
+    const float value = ActiveElementwiseOps().max(candidate.data(), std::ssize(candidate));
     if (!(value > largest)) continue;
     largest = value;
     block = candidate;

@@ -11,4 +11,12 @@ const ElementwiseOps& ElementwiseOpsFor(IsaLevel isa) {
   return isa == IsaLevel::kAvx2 ? kElementwiseAvx2 : kElementwiseReference;
 }
 
+const ElementwiseOps& ActiveElementwiseOps() {
+  static const ElementwiseOps& ops = []() -> const ElementwiseOps& {
+    const auto isa = ActiveIsa();
+    return ElementwiseOpsFor(isa.ok() ? *isa : IsaLevel::kReference);
+  }();
+  return ops;
+}
+
 }  // namespace octavo

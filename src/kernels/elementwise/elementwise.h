@@ -73,4 +73,7 @@ struct ElementwiseOps {
 // The functions of the highest level that is at most `isa`.
 const ElementwiseOps& ElementwiseOpsFor(IsaLevel isa);
 
+// Those of ActiveIsa(), or of the reference level when that is an error.
+const ElementwiseOps& ActiveElementwiseOps();
+
 }  // namespace octavo
