@@ -6,10 +6,10 @@ usage: qoq_ablation.py [--octavo PROGRAM] [--file TEXT] [--max-windows N] [--sam
                        [--scheme SCHEME]... [--steps N[,N...]] [--baselines NAME[,NAME...]] [--keep FOLDER] MODEL
 
 MODEL is a 16-bit Hugging Face folder. Every row is quantized from scratch into a temporary folder (or
-into FOLDER, where finished rows and what was measured of them are used again), then judged on TEXT: perplexity, and the KL divergence
-of its predictions from the original's. TEXT is the joined wikitext-2 raw test set; by default the copy
-in $OCTAVO_SHARED. --steps takes rows by number (0: round to nearest) and --baselines of awq, gptq, when all would
-take too long. Calibration uses the program's built-in text unless --calibration-data names another.
+into FOLDER, where finished rows and what was measured of them are used again), then judged on TEXT:
+perplexity, and the KL divergence of its predictions from the original's. TEXT is the joined wikitext-2 raw
+test set; by default the copy in $OCTAVO_SHARED. --steps takes rows by number (0: round to nearest) and
+--baselines of awq, gptq, when all would take too long. Calibration uses the program's built-in text unless --calibration-data names another.
 """
 import argparse
 import json
@@ -40,7 +40,8 @@ def run(args, *arguments):
 def measure(args, folder, kv):
     """Perplexity and mean KL of a folder with a type of KV cache."""
     folder = pathlib.Path(folder)
-    kept = pathlib.Path(args.keep) / f"{folder.name}.{kv}.{args.max_windows}.json" if args.keep else None
+    name = f"{folder.name}.{kv}.{pathlib.Path(args.file).name}.{args.max_windows}.json"
+    kept = pathlib.Path(args.keep) / name if args.keep else None
     if kept and kept.exists():
         return json.loads(kept.read_text())
     report = run(args, "compare", args.model, folder, "--file", args.file, "--max-windows",
