@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <span>
 #include <utility>
 
 #include "quantizers/search_error.h"
@@ -12,7 +13,8 @@
 namespace octavo {
 namespace {
 
-constexpr int kRatios = 20;
+constexpr size_t kRatios = 20;  // of either family of scales
+constexpr double kRatioStep = 0.05;
 constexpr int64_t kSampledRows = 512;
 constexpr int kClipSteps = 10;  // of 1/20 each
 constexpr int64_t kClipRows = 1024;
@@ -25,9 +27,8 @@ struct Sample {
   SearchGram gram;
 };
 
-Result<Sample> TakeSample(const Checkpoint& checkpoint, const LayerModule& module,
-                          const InputStatistics& input, MatrixProduct& product) {
-  OCTAVO_ASSIGN_OR_RETURN(SearchGram gram, SearchGram::Pack(input.Gram(), product));
+// The rows [count, k] of a module that stand for all of them.
+Result<std::vector<float>> SampledRows(const Checkpoint& checkpoint, const LayerModule& module) {
   const int64_t n = module.tensor->rows();
   const int64_t k = module.tensor->cols();
   const int64_t count = std::min(n, kSampledRows);
@@ -36,7 +37,47 @@ Result<Sample> TakeSample(const Checkpoint& checkpoint, const LayerModule& modul
     OCTAVO_RETURN_IF_ERROR(
         ReadOriginalRows(checkpoint, *module.tensor, i * n / count, 1, rows.data() + i * k));
   }
-  return Sample{&module, std::move(rows), count, std::move(gram)};
+  return rows;
+}
+
+Result<Sample> TakeSample(const Checkpoint& checkpoint, const LayerModule& module,
+                          const InputStatistics& input, MatrixProduct& product) {
+  OCTAVO_ASSIGN_OR_RETURN(SearchGram gram, SearchGram::Pack(input.Gram(), product));
+  OCTAVO_ASSIGN_OR_RETURN(std::vector<float> rows, SampledRows(checkpoint, module));
+  return Sample{&module, std::move(rows), std::min(module.tensor->rows(), kSampledRows), std::move(gram)};
+}
+
+// The modules of a site whose errors count.
+std::vector<const LayerModule*> Voters(const LayerModules& layer, const LayerSite& site, const LayerInputs& inputs) {
+  std::vector<const LayerModule*> voters;
+  for (const size_t index : site.consumers) {
+    const LayerModule& module = layer.modules[index];
+    const auto it = inputs.find(module.name);
+    if (module.algorithm().awq && it != inputs.end() && it->second->has_gram()) voters.push_back(&module);
+  }
+  return voters;
+}
+
+// mean|w| per channel over sampled rows, every weight relative to the largest of its group.
+Result<std::vector<double>> MeanRelativeWeight(const Checkpoint& checkpoint,
+                                               const std::vector<const LayerModule*>& modules, int64_t k) {
+  std::vector<double> mean(static_cast<size_t>(k));
+  double count = 0;
+  for (const LayerModule* module : modules) {
+    OCTAVO_ASSIGN_OR_RETURN(const std::vector<float> rows, SampledRows(checkpoint, *module));
+    const QuantArgs& args = module->planned->module->args.weights;
+    const int64_t size = args.strategy == Strategy::kGroup ? args.group_size : k;
+    for (size_t begin = 0; begin < rows.size(); begin += static_cast<size_t>(size)) {
+      const std::span group(rows.data() + begin, static_cast<size_t>(size));
+      float max = 1e-6f;
+      for (const float value : group) max = std::max(max, std::fabs(value));
+      const size_t column = begin % static_cast<size_t>(k);
+      for (size_t i = 0; i < group.size(); ++i) mean[column + i] += static_cast<double>(std::fabs(group[i]) / max);
+    }
+    count += static_cast<double>(rows.size()) / static_cast<double>(k);
+  }
+  for (double& value : mean) value /= std::max(count, 1.0);
+  return mean;
 }
 
 // mean|x| per channel over the consumers' tokens.
@@ -54,10 +95,12 @@ std::vector<double> MeanAbs(const LayerModules& layer, const LayerSite& site,
   return mean;
 }
 
-std::vector<float> ScalesOf(const std::vector<double>& mean, double ratio) {
+// x^ratio, and divided by w^(1 - ratio) unless w is empty; the least and the largest are reciprocal.
+std::vector<float> ScalesOf(const std::vector<double>& x, const std::vector<double>& w, double ratio) {
   std::vector<float> scales;
-  for (const double value : mean) {
-    scales.push_back(static_cast<float>(std::max(std::pow(value, ratio), 1e-4)));
+  for (size_t i = 0; i < x.size(); ++i) {
+    const double weight = w.empty() ? 1.0 : std::pow(w[i], 1 - ratio) + 1e-4;
+    scales.push_back(static_cast<float>(std::max(std::pow(x[i], ratio) / weight, 1e-4)));
   }
   const auto [low, high] = std::minmax_element(scales.begin(), scales.end());
   const float center = std::sqrt(*low * *high);
@@ -174,27 +217,28 @@ std::vector<float> GroupGram(const InputStatistics& input, const std::vector<flo
 Result<AwqScales> SearchAwqScales(const Checkpoint& checkpoint, const LayerModules& layer,
                                   const LayerSite& site, const LayerInputs& inputs,
                                   MatrixProduct& product) {
-  const auto k = static_cast<size_t>(layer.modules[site.consumers.front()].tensor->cols());
-  const std::vector<double> mean = MeanAbs(layer, site, inputs, k);
-  std::vector<double> errors(kRatios);
-  for (const size_t index : site.consumers) {
-    const LayerModule& module = layer.modules[index];
-    const auto it = inputs.find(module.name);
-    if (!module.algorithm().awq || it == inputs.end() || !it->second->has_gram()) continue;
+  const int64_t k = layer.modules[site.consumers.front()].tensor->cols();
+  const std::vector<double> x = MeanAbs(layer, site, inputs, static_cast<size_t>(k));
+  const std::vector<const LayerModule*> voters = Voters(layer, site, inputs);
+  OCTAVO_ASSIGN_OR_RETURN(const std::vector<double> w, MeanRelativeWeight(checkpoint, voters, k));
+  std::vector<std::vector<float>> candidates;  // the first one is all ones
+  for (size_t i = 0; i < kRatios; ++i) candidates.push_back(ScalesOf(x, {}, static_cast<double>(i) * kRatioStep));
+  for (size_t i = 0; i < kRatios; ++i) candidates.push_back(ScalesOf(x, w, static_cast<double>(i) * kRatioStep));
+  std::vector<double> errors(candidates.size());
+  for (const LayerModule* module : voters) {
     OCTAVO_ASSIGN_OR_RETURN(const Sample sample,
-                            TakeSample(checkpoint, module, *it->second, product));
-    for (int i = 0; i < kRatios; ++i) {
-      OCTAVO_ASSIGN_OR_RETURN(const double error,
-                              ErrorOf(sample, ScalesOf(mean, i / 20.0), product));
-      errors[static_cast<size_t>(i)] +=
-          std::isfinite(error) ? error : std::numeric_limits<double>::infinity();
+                            TakeSample(checkpoint, *module, *inputs.at(module->name), product));
+    for (size_t i = 0; i < candidates.size(); ++i) {
+      OCTAVO_ASSIGN_OR_RETURN(const double error, ErrorOf(sample, candidates[i], product));
+      errors[i] += std::isfinite(error) ? error : std::numeric_limits<double>::infinity();
     }
   }
-  const auto best = std::min_element(errors.begin(), errors.end()) - errors.begin();
+  const auto best = static_cast<size_t>(std::min_element(errors.begin(), errors.end()) - errors.begin());
   AwqScales found;
-  found.ratio = static_cast<double>(best) / 20.0;
-  found.scales = ScalesOf(mean, found.ratio);
-  found.error = errors[0] > 0 ? errors[static_cast<size_t>(best)] / errors[0] : 1;
+  found.ratio = static_cast<double>(best % kRatios) * kRatioStep;
+  found.duo_scaling = best >= kRatios;
+  found.scales = std::move(candidates[best]);
+  found.error = errors[0] > 0 ? errors[best] / errors[0] : 1;
   return found;
 }
 

@@ -14,11 +14,12 @@ namespace octavo {
 struct AwqScales {
   std::vector<float> scales;  // [k]; all ones for ratio 0
   double ratio = 0;           // s = mean|x|^ratio
+  bool duo_scaling = false;   // and over mean|w|^(1 - ratio), every |w| relative to the largest of its group
   double error = 0;           // of the output, relative to that of ratio 0 (squared norms)
 };
 
-// Best of ratios 0, 0.05, ... 0.95 for a site. Consumers of other algorithms or without Gram matrix
-// (experts without tokens, routers) have no say.
+// Best of ratios 0, 0.05, ... 0.95 for a site, without and with weights (llm-compressor's duo_scaling "both").
+// Consumers of other algorithms or without Gram matrix (experts without tokens, routers) have no say.
 Result<AwqScales> SearchAwqScales(const Checkpoint& checkpoint, const LayerModules& layer,
                                   const LayerSite& site, const LayerInputs& inputs,
                                   MatrixProduct& product);

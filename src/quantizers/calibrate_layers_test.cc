@@ -9,6 +9,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <csignal>
 #include <filesystem>
 #include <functional>
@@ -73,6 +74,26 @@ TEST_F(CalibrateLayersTest, AwqScalesProtectColumnsThatLargeInputsMeet) {
     Quantize(Options(model, "W4A16", "awq"));
     EXPECT_LT(Distance(original, Logits(Options(model, "W4A16", "awq").output)), 0.7 * nearest);
   }
+}
+
+// Columns that are large in the weights and meet inputs like all others: only the weights tell.
+TEST_F(CalibrateLayersTest, AwqScalesTakeFromColumnsThatFillTheirGroup) {
+  const std::string layer = "model.layers.0.mlp.";
+  TestModel model("qwen2/tied");
+  constexpr int64_t kHidden = 64;
+  const TestModel::Change grow = [](std::vector<float>& w) {
+    for (size_t i = 0; i < w.size(); ++i) w[i] *= i % kHidden % 16 == 3 ? 32.0f : 1.0f;
+  };
+  model.Edit(layer + "gate_proj.weight", grow);
+  model.Edit(layer + "up_proj.weight", grow);
+  const QuantizeResult result = Quantize(Options(model, "W4A16", "awq"));
+  const std::vector<SiteReport>& sites = result.calibration->layers.front().sites;
+  const auto norm = std::find_if(sites.begin(), sites.end(), [](const SiteReport& site) {
+    return site.producer == "model.layers.0.post_attention_layernorm";
+  });
+  ASSERT_NE(norm, sites.end());
+  EXPECT_TRUE(norm->duo_scaling);
+  EXPECT_LT(norm->error_ratio, 0.9);
 }
 
 TEST_F(CalibrateLayersTest, WritesEveryPairThatGoesTogether) {

@@ -30,8 +30,8 @@ Json ToJson(const ModuleReport& m) {
 
 Json ToJson(const SiteReport& s) {
   return {{"producer", s.producer},   {"consumers", s.consumers}, {"method", s.method},
-          {"strength", s.strength},   {"scale_min", s.scale_min}, {"scale_max", s.scale_max},
-          {"error_ratio", s.error_ratio}};
+          {"strength", s.strength},   {"duo_scaling", s.duo_scaling}, {"scale_min", s.scale_min},
+          {"scale_max", s.scale_max}, {"error_ratio", s.error_ratio}};
 }
 
 Result<ModuleReport> ParseModule(const Json& json) {
@@ -54,6 +54,7 @@ Result<SiteReport> ParseSite(const Json& json) {
   OCTAVO_ASSIGN_OR_RETURN(s.producer, GetString(json, "producer"));
   OCTAVO_ASSIGN_OR_RETURN(s.method, GetString(json, "method"));
   OCTAVO_ASSIGN_OR_RETURN(s.strength, GetDoubleOr(json, "strength", 0));
+  OCTAVO_ASSIGN_OR_RETURN(s.duo_scaling, GetBoolOr(json, "duo_scaling", false));
   OCTAVO_ASSIGN_OR_RETURN(s.scale_min, GetDoubleOr(json, "scale_min", 0));
   OCTAVO_ASSIGN_OR_RETURN(s.scale_max, GetDoubleOr(json, "scale_max", 0));
   OCTAVO_ASSIGN_OR_RETURN(s.error_ratio, GetDoubleOr(json, "error_ratio", 0));

@@ -32,6 +32,7 @@ struct SiteReport {
   std::vector<std::string> consumers;
   std::string method;       // "smoothquant" or "awq"
   double strength = 0;      // SmoothQuant's alpha or AWQ's ratio
+  bool duo_scaling = false;  // AWQ: weights have a say in the scales, too
   double scale_min = 0;
   double scale_max = 0;
   double error_ratio = 0;   // AWQ: squared output error relative to no scaling

@@ -123,6 +123,7 @@ Status LayerQuantizer::ChooseSite(const LayerSite& site) {
     OCTAVO_ASSIGN_OR_RETURN(AwqScales found,
                             SearchAwqScales(checkpoint_, *layer_, site, inputs, product_));
     report.method = "awq";
+    report.duo_scaling = found.duo_scaling;
     report.strength = found.ratio;
     report.error_ratio = found.error;
     scales = std::move(found.scales);

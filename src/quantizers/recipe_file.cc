@@ -43,7 +43,7 @@ constexpr std::array<Refused, 6> kRefused = {{
     {"sequential_targets", "layers always run one after the other; leave it out"},
     {"kv_cache_scheme", "the KV cache's type is chosen when the model is served"},
     {"output_activations", "no engine runs quantized outputs"},
-    {"duo_scaling", "AWQ scales by activations only (duo_scaling: false); leave it out"},
+    {"duo_scaling", "AWQ tries scales with and without weights (duo_scaling: both); leave it out"},
     {"offload_device", "everything runs in main memory; leave it out"},
 }};
 
