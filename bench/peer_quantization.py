@@ -154,7 +154,10 @@ def work(args):
     """llm-compressor's side, in PYTHON: the documented use of oneshot."""
     from datasets import Dataset
     from llmcompressor import oneshot
+    import torch
     from transformers import AutoModelForCausalLM
+    if not torch.accelerator.is_available():  # its AWQ pins memory for a device, whether there is one or not
+        torch.Tensor.pin_memory = lambda tensor, *_: tensor
     model = AutoModelForCausalLM.from_pretrained(args.model, dtype="auto")
     recipe = recipe_of(args.worker)
     fit_groups(recipe, model)

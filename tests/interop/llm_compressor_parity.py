@@ -28,8 +28,8 @@ import common
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 ALPHA = 0.8
-# A range over n tokens of activations that carry bf16's rounding (2^-9 each) along 30 layers.
-MAX_SCALE_DIFFERENCE = 0.03
+# The largest of all tokens behind layers of FP8: where one rounds the other way, it moves by a step, 2^-4.
+MAX_SCALE_DIFFERENCE = 2 ** -4
 MAX_MEDIAN_DIFFERENCE = 0.004  # one step of a bf16 scale is up to 2^-8
 
 
@@ -85,7 +85,9 @@ def check_static(options, scratch, checks):
     from llmcompressor.modifiers.quantization import QuantizationModifier
 
     ours = octavo_quantize(options, scratch / "fp8", "--scheme", "FP8", "--kv-cache-scheme", "fp8")
-    kv = QuantizationArgs(num_bits=8, type="float", strategy="tensor", dynamic=False, symmetric=True)
+    # Its own default for caches is a moving average of every batch's range, in which the order of samples counts.
+    kv = QuantizationArgs(num_bits=8, type="float", strategy="tensor", dynamic=False, symmetric=True,
+                          observer="static_minmax")
     recipe = QuantizationModifier(targets=["Linear"], scheme="FP8", ignore=["lm_head"], kv_cache_scheme=kv)
     theirs = llm_compressor(options, scratch / "fp8_peer", recipe)
     for what, suffix in (("input scales", ".input_scale"), ("key scales", ".k_scale"), ("value scales", ".v_scale"),
@@ -134,7 +136,8 @@ def check_smoothquant(options, scratch, checks):
         first = difference if first is None else first
         ratios.append(difference)
     everything = torch.cat(ratios)
-    checks.expect(first.max() <= 2 ** -7, f"SmoothQuant scales of the first norm: largest difference {first.max():.1e}")
+    # transformers' norm rounds twice, the written weight is rounded once; each by up to 2^-8.
+    checks.expect(first.max() <= 3 * 2 ** -8, f"SmoothQuant scales of the first norm: largest difference {first.max():.1e}")
     checks.expect(everything.median() <= 0.02, f"SmoothQuant scales: median difference {everything.median():.1e}")
 
 
