@@ -6,15 +6,19 @@
 #include <bit>
 #include <cmath>
 #include <functional>
-#include <numeric>
+
+#include "kernels/elementwise/elementwise.h"
 
 namespace octavo {
 namespace {
 
-constexpr size_t kLanes = 16;
-constexpr size_t kBlock = 256;  // floats between two flushes of the lane sums into a double
+constexpr size_t kBlock = 4096;
+constexpr size_t kSmallBlock = 128;
 
-// e^x - the polynomial part shared by scalar and lane code. Branch-free so that it vectorizes:
+std::span<const float> SmallBlock(std::span<const float> x, size_t begin) {
+  return x.subspan(begin, std::min(kSmallBlock, x.size() - begin));
+}
+
 // x = n ln2 + r, e^r by a degree-6 polynomial, 2^n by exponent arithmetic.
 inline float ExpCore(float x) {
   constexpr float kLog2e = 1.44269504088896341f;
@@ -37,35 +41,7 @@ inline float ExpCore(float x) {
   return x > -87.0f ? result : 0.0f;
 }
 
-// Sum of the weights of one block of at most kBlock values.
-double BlockSum(const float* x, size_t count, float max, float cut) {
-  float lanes[kLanes] = {};
-  size_t i = 0;
-  for (; i + kLanes <= count; i += kLanes) {
-    for (size_t lane = 0; lane < kLanes; ++lane) {
-      const float value = x[i + lane];
-      const float weight = ExpCore(value - max);
-      lanes[lane] += value >= cut ? weight : 0.0f;
-    }
-  }
-  for (; i < count; ++i) lanes[i % kLanes] += x[i] >= cut ? ExpCore(x[i] - max) : 0.0f;
-  double sum = 0;
-  for (const float lane : lanes) sum += static_cast<double>(lane);
-  return sum;
-}
-
-float BlockMax(const float* x, size_t count) {
-  float lanes[kLanes];
-  std::fill(std::begin(lanes), std::end(lanes), kMinusInfinity);
-  size_t i = 0;
-  for (; i + kLanes <= count; i += kLanes) {
-    for (size_t lane = 0; lane < kLanes; ++lane) {
-      lanes[lane] = x[i + lane] > lanes[lane] ? x[i + lane] : lanes[lane];
-    }
-  }
-  for (; i < count; ++i) lanes[0] = x[i] > lanes[0] ? x[i] : lanes[0];
-  return *std::max_element(std::begin(lanes), std::end(lanes));
-}
+float MaxOf(std::span<const float> x) { return ActiveElementwiseOps().max(x.data(), std::ssize(x)); }
 
 }  // namespace
 
@@ -75,7 +51,7 @@ MaxLogit ArgMax(std::span<const float> x) {
   MaxLogit best;
   size_t best_block = 0;
   for (size_t begin = 0; begin < x.size(); begin += kBlock) {
-    const float value = BlockMax(x.data() + begin, std::min(kBlock, x.size() - begin));
+    const float value = MaxOf(x.subspan(begin, std::min(kBlock, x.size() - begin)));
     if (value > best.value) {
       best.value = value;
       best_block = begin;
@@ -88,11 +64,7 @@ MaxLogit ArgMax(std::span<const float> x) {
 }
 
 double SumExp(std::span<const float> x, float max, float cut) {
-  double sum = 0;
-  for (size_t begin = 0; begin < x.size(); begin += kBlock) {
-    sum += BlockSum(x.data() + begin, std::min(kBlock, x.size() - begin), max, cut);
-  }
-  return sum;
+  return ActiveElementwiseOps().sum_exp_from(x.data(), max, cut, std::ssize(x));
 }
 
 int32_t IndexAtWeight(std::span<const float> x, float max, double target) {
@@ -100,7 +72,7 @@ int32_t IndexAtWeight(std::span<const float> x, float max, double target) {
   size_t last_nonzero = 0;
   for (size_t begin = 0; begin < x.size(); begin += kBlock) {
     const size_t count = std::min(kBlock, x.size() - begin);
-    const double block = BlockSum(x.data() + begin, count, max, kMinusInfinity);
+    const double block = SumExp(x.subspan(begin, count), max);
     if (sum + block <= target) {
       if (block > 0) last_nonzero = begin;
       sum += block;
@@ -122,33 +94,37 @@ int32_t IndexAtWeight(std::span<const float> x, float max, double target) {
 // At least k values are >= the k-th largest block maximum, and few more: selecting among those is
 // cheap whatever the row's length.
 float KthLargest(std::span<const float> x, int64_t k, std::vector<float>& scratch) {
-  constexpr size_t kSmallBlock = 32;
   const auto rank = static_cast<ptrdiff_t>(k - 1);
   scratch.clear();
-  for (size_t begin = 0; begin < x.size(); begin += kSmallBlock) {
-    scratch.push_back(BlockMax(x.data() + begin, std::min(kSmallBlock, x.size() - begin)));
-  }
+  for (size_t begin = 0; begin < x.size(); begin += kSmallBlock) scratch.push_back(MaxOf(SmallBlock(x, begin)));
+  const size_t blocks = scratch.size();
   float bound = kMinusInfinity;
-  if (rank < static_cast<ptrdiff_t>(scratch.size())) {
-    std::nth_element(scratch.begin(), scratch.begin() + rank, scratch.end(), std::greater<>());
-    bound = scratch[static_cast<size_t>(rank)];
+  if (rank < static_cast<ptrdiff_t>(blocks)) {
+    scratch.insert(scratch.end(), scratch.begin(), scratch.begin() + static_cast<ptrdiff_t>(blocks));
+    const auto copy = scratch.begin() + static_cast<ptrdiff_t>(blocks);
+    std::nth_element(copy, copy + rank, scratch.end(), std::greater<>());
+    bound = copy[rank];
+    scratch.resize(blocks);
   }
-  scratch.clear();
-  for (const float value : x) {
-    if (value >= bound) scratch.push_back(value);
+  for (size_t block = 0; block < blocks; ++block) {
+    if (!(scratch[block] >= bound)) continue;
+    for (const float value : SmallBlock(x, block * kSmallBlock)) {
+      if (value >= bound) scratch.push_back(value);
+    }
   }
-  if (rank >= static_cast<ptrdiff_t>(scratch.size())) return kMinusInfinity;  // the rest are NaN
-  std::nth_element(scratch.begin(), scratch.begin() + rank, scratch.end(), std::greater<>());
-  return scratch[static_cast<size_t>(rank)];
+  const auto first = scratch.begin() + static_cast<ptrdiff_t>(blocks);
+  if (rank >= scratch.end() - first) return kMinusInfinity;  // the rest are NaN
+  std::nth_element(first, first + rank, scratch.end(), std::greater<>());
+  return first[rank];
 }
 
 void IndicesAtLeast(std::span<const float> x, float cut, std::vector<int32_t>& indices) {
   indices.clear();
-  for (size_t begin = 0; begin < x.size(); begin += kLanes) {
-    const size_t end = std::min(begin + kLanes, x.size());
-    if (!(BlockMax(x.data() + begin, end - begin) >= cut)) continue;
-    for (size_t i = begin; i < end; ++i) {
-      if (x[i] >= cut) indices.push_back(static_cast<int32_t>(i));
+  for (size_t begin = 0; begin < x.size(); begin += kSmallBlock) {
+    const std::span<const float> block = SmallBlock(x, begin);
+    if (!(MaxOf(block) >= cut)) continue;
+    for (size_t i = 0; i < block.size(); ++i) {
+      if (block[i] >= cut) indices.push_back(static_cast<int32_t>(begin + i));
     }
   }
 }
@@ -169,14 +145,7 @@ std::vector<int32_t> TopIndices(std::span<const float> x, int64_t count,
 }
 
 int64_t CountGreater(std::span<const float> x, float value) {
-  int64_t total = 0;
-  for (size_t begin = 0; begin < x.size(); begin += kBlock) {
-    const size_t end = std::min(begin + kBlock, x.size());
-    int32_t count = 0;
-    for (size_t i = begin; i < end; ++i) count += x[i] > value ? 1 : 0;
-    total += count;
-  }
-  return total;
+  return ActiveElementwiseOps().count_greater(x.data(), value, std::ssize(x));
 }
 
 }  // namespace octavo

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Scans over one row of logits [vocab_size]: maximum, softmax sums, selection of the largest.
 //
-// Rows have up to 260,000 entries and there is one per running sequence and step, so each scan is
-// one pass of fixed-width inner loops that compilers turn into SIMD; nothing sorts a whole row.
-// Sums are taken in one fixed order: equal rows give equal bits. NaN counts as smaller than
-// everything.
+// Rows have up to 260,000 entries and there is one per running sequence and step, so scans go by the element-wise
+// kernels of the active ISA level; nothing sorts a whole row. Sums are taken in one fixed order: equal rows give
+// equal bits, on all levels. NaN counts as smaller than everything.
 #pragma once
 
 #include <cstdint>

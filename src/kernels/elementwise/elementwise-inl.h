@@ -151,6 +151,8 @@ constexpr ElementwiseOps MakeElementwiseOps() {
       .rope = Rope<V>,
       .max = RowMax<V>,
       .sum_exp = SumExp<V>,
+      .sum_exp_from = SumExpFrom<V>,
+      .count_greater = CountGreater<V>,
       .kl_divergence = KlDivergenceOf<V>,
   };
 }

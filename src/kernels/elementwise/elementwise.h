@@ -63,6 +63,13 @@ struct ElementwiseOps {
   // Relative error <= 2e-6.
   double (*sum_exp)(const float* x, float largest, int64_t n);
 
+  // Sum of e^(x - largest) over x >= cut: the weight of what a sampler keeps. Unlike sum_exp it counts NaN and
+  // what is below e^-87 as 0.
+  double (*sum_exp_from)(const float* x, float largest, float cut, int64_t n);
+
+  // How many x are greater than `bound`; NaN is not.
+  int64_t (*count_greater)(const float* x, float bound, int64_t n);
+
   // KL(P || Q) in nats, P = e^(p - log_sum_p) and Q = e^(q - log_sum_q), where the sums make each a
   // distribution. Every element adds P log(P / Q) - P + Q >= 0: the last two terms cancel over the row, and with
   // them nothing cancels between elements, so divergences near 0 keep their relative precision. Infinite when Q

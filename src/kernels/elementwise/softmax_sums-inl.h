@@ -58,6 +58,25 @@ double SumExp(const float* x, float largest, int64_t n) {
   });
 }
 
+template <class V>
+double SumExpFrom(const float* x, float largest, float cut, int64_t n) {
+  const V shift = V::Set1(largest), least = V::Set1(cut), zero = V::Zero();
+  return BlockedSum<V>(n, [&](int64_t i, int64_t lanes) {
+    const V value = Max(LoadFilled<V>(x + i, lanes, -INFINITY), V::Set1(-INFINITY));  // the second one for NaN
+    const V d = value - shift;
+    return IfLess(value, least, zero, IfLess(d, V::Set1(-87.0f), zero, Exp(d)));
+  });
+}
+
+template <class V>
+int64_t CountGreater(const float* x, float bound, int64_t n) {
+  const V limit = V::Set1(bound), one = V::Set1(1.0f), zero = V::Zero();
+  const double count = BlockedSum<V>(n, [&](int64_t i, int64_t lanes) {
+    return IfLess(limit, LoadFilled<V>(x + i, lanes, -INFINITY), one, zero);
+  });
+  return static_cast<int64_t>(count);
+}
+
 // d - 1 + e^-d without cancellation for |d| < 0.5, by its series.
 template <class V>
 inline V ExpExcess(V d) {

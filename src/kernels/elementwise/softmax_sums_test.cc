@@ -62,6 +62,28 @@ TEST(SoftmaxSumsTest, EqualDoublePrecision) {
   }
 }
 
+TEST(SoftmaxSumsTest, CutsLeaveOutWhatIsBelow) {
+  for (const IsaLevel isa : RunnableIsaLevels()) {
+    const ElementwiseOps& ops = ElementwiseOpsFor(isa);
+    for (const int64_t n : kLengths) {
+      std::vector<float> x = RandomNormal(n, 5, 4.0f);
+      x[0] = 12.0f;
+      if (n > 3) x[1] = kNan, x[2] = -kInf, x[3] = -100.0f;
+      for (const float cut : {-kInf, -2.0f, 12.0f, 13.0f}) {
+        double want = 0;
+        int64_t greater = 0;
+        for (const float v : x) {
+          if (v >= cut && v > -75.0f) want += std::exp(static_cast<double>(v) - 12.0);
+          greater += v > cut ? 1 : 0;
+        }
+        const double have = ops.sum_exp_from(x.data(), 12.0f, cut, n);
+        EXPECT_NEAR(have, want, 2e-6 * want) << NameOf(isa) << " n " << n << " cut " << cut;
+        EXPECT_EQ(ops.count_greater(x.data(), cut, n), greater) << NameOf(isa) << " n " << n << " cut " << cut;
+      }
+    }
+  }
+}
+
 // Noise of 1e-3 gives divergences near 5e-7: the sum must not drown in the rounding of its terms. What is left is
 // the noise's own rounding where logits are stored, 2^-20 of values near 16.
 TEST(SoftmaxSumsTest, DivergenceKeepsItsPrecisionNearZero) {
@@ -87,6 +109,9 @@ TEST(SoftmaxSumsTest, LevelsGiveEqualBits) {
       EXPECT_EQ(ops.max(pair.p.data(), n), reference.max(pair.p.data(), n)) << NameOf(isa);
       EXPECT_EQ(std::bit_cast<uint64_t>(ops.sum_exp(pair.p.data(), 20.0f, n)),
                 std::bit_cast<uint64_t>(reference.sum_exp(pair.p.data(), 20.0f, n)))
+          << NameOf(isa) << " n " << n;
+      EXPECT_EQ(std::bit_cast<uint64_t>(ops.sum_exp_from(pair.p.data(), 20.0f, -1.0f, n)),
+                std::bit_cast<uint64_t>(reference.sum_exp_from(pair.p.data(), 20.0f, -1.0f, n)))
           << NameOf(isa) << " n " << n;
       EXPECT_EQ(std::bit_cast<uint64_t>(Kl(ops, pair.p, pair.q)),
                 std::bit_cast<uint64_t>(Kl(reference, pair.p, pair.q)))
