@@ -6,6 +6,7 @@
 #include <mutex>
 #include <utility>
 
+#include "kernels/elementwise/elementwise.h"
 #include "quantizers/output_error.h"
 
 namespace octavo {
@@ -33,13 +34,10 @@ Status SearchGram::Forms(const MatrixRef& a, MatrixProduct& product, std::vector
 
 void AddRowDots(const MatrixRef& a, int64_t first_col, const float* b, int64_t cols, ThreadPool& pool,
                 std::vector<double>& dots) {
+  const ElementwiseOps& ops = ActiveElementwiseOps();
   pool.ParallelFor(a.rows, 1, [&](int64_t begin, int64_t end, int) {
     for (int64_t row = begin; row < end; ++row) {
-      const float* of_b = b + row * cols;
-      const float* of_a = a.Row(row) + first_col;
-      double sum = 0;
-      for (int64_t i = 0; i < cols; ++i) sum += static_cast<double>(of_b[i]) * static_cast<double>(of_a[i]);
-      dots[static_cast<size_t>(row)] += sum;
+      dots[static_cast<size_t>(row)] += ops.dot(a.Row(row) + first_col, b + row * cols, cols);
     }
   });
 }

@@ -4,34 +4,33 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cstring>
+
 #include "base/float16.h"
 
 namespace octavo {
 namespace {
 
-float DecodeCode(const WeightSpec& spec, const uint8_t* codes, int64_t i) {
-  uint16_t half = 0;
-  switch (spec.code) {
-    case CodeType::kF32: {
-      float value = 0;
-      std::memcpy(&value, codes + 4 * i, sizeof value);
-      return value;
+// out[i] = what codes[begin + i] stands for before scaling. One loop per type of code.
+void DecodeCodes(const WeightSpec& spec, const uint8_t* codes, int64_t begin, int64_t count, float* out) {
+  const auto decode = [&]<typename Code>(Code, const auto& to_float) {
+    for (int64_t i = 0; i < count; ++i) {
+      Code code;
+      std::memcpy(&code, codes + (begin + i) * static_cast<int64_t>(sizeof code), sizeof code);
+      out[i] = to_float(code);
     }
-    case CodeType::kF16:
-      std::memcpy(&half, codes + 2 * i, sizeof half);
-      return F16ToF32(half);
-    case CodeType::kBf16:
-      std::memcpy(&half, codes + 2 * i, sizeof half);
-      return Bf16ToF32(half);
-    case CodeType::kE4M3:
-      return E4M3ToF32(codes[i]);
-    case CodeType::kE5M2:
-      return E5M2ToF32(codes[i]);
-    case CodeType::kInt:
-      break;
+  };
+  const auto cast = [](auto code) { return static_cast<float>(code); };
+  switch (spec.code) {
+    case CodeType::kF32: return decode(float{}, cast);
+    case CodeType::kF16: return decode(uint16_t{}, F16ToF32);
+    case CodeType::kBf16: return decode(uint16_t{}, Bf16ToF32);
+    case CodeType::kE4M3: return decode(uint8_t{}, E4M3ToF32);
+    case CodeType::kE5M2: return decode(uint8_t{}, E5M2ToF32);
+    case CodeType::kInt: break;
   }
-  return spec.has_min ? static_cast<float>(codes[i])
-                      : static_cast<float>(static_cast<int8_t>(codes[i]));
+  return spec.has_min ? decode(uint8_t{}, cast) : decode(int8_t{}, cast);
 }
 
 // Level 1 is the integer (u - zero2) * scale2, exact; level 2 multiplies by the channel's scale.
@@ -76,16 +75,22 @@ std::vector<std::byte> EncodeFloats(DType type, std::span<const float> values) {
 void DequantizeWeightRows(const WeightSpec& spec, const WeightRows& rows, DType type, float* out) {
   if (spec.scales == ScaleLayout::kTwoLevel) return DequantizeTwoLevel(spec, rows, type, out);
   const int64_t groups = spec.groups();
-  const int64_t group_size = groups == 0 ? spec.k : spec.k / groups;
+  const int64_t size = groups == 0 || spec.group_size == 0 ? spec.k : spec.group_size;
   for (int64_t row = 0; row < rows.count; ++row) {
     const uint8_t* codes = rows.codes.data() + row * spec.k * spec.code_bytes();
-    for (int64_t i = 0; i < spec.k; ++i) {
-      float value = DecodeCode(spec, codes, i);
-      const auto group = static_cast<size_t>(row * groups + i / group_size);
-      if (groups > 0) value *= rows.scales[group];
-      if (spec.has_min) value += rows.mins[group];
-      out[row * spec.k + i] = RoundToDType(type, value);
+    for (int64_t begin = 0; begin < spec.k; begin += size) {
+      float* values = out + row * spec.k + begin;
+      const int64_t count = std::min(size, spec.k - begin);
+      DecodeCodes(spec, codes, begin, count, values);
+      if (groups == 0) continue;
+      const auto group = static_cast<size_t>(row * groups + begin / size);
+      const float scale = rows.scales[group];
+      const float min = spec.has_min ? rows.mins[group] : 0.0f;
+      for (int64_t i = 0; i < count; ++i) values[i] *= scale;
+      for (int64_t i = 0; i < count && spec.has_min; ++i) values[i] += min;
     }
+    if (type == DType::kF32) continue;
+    for (int64_t i = 0; i < spec.k; ++i) out[row * spec.k + i] = RoundToDType(type, out[row * spec.k + i]);
   }
 }
 

@@ -149,6 +149,7 @@ constexpr ElementwiseOps MakeElementwiseOps() {
         ScaleCodes<V>(x, scale, n, out, [](const uint16_t* p) { return V::LoadF16(p); });
       },
       .rope = Rope<V>,
+      .dot = Dot<V>,
       .max = RowMax<V>,
       .sum_exp = SumExp<V>,
       .sum_exp_from = SumExpFrom<V>,

@@ -56,6 +56,9 @@ struct ElementwiseOps {
   void (*rope)(float* x, int num_heads, int head_dim, int rotary_dim, const float* cos,
                const float* sin);
 
+  // Sum of x * y: f32 products in f32 lanes, emptied into a double every 4096 elements.
+  double (*dot)(const float* x, const float* y, int64_t n);
+
   // The largest x; NaN counts as smaller than everything, -infinity where nothing else is left.
   float (*max)(const float* x, int64_t n);
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Sums over the softmax of long rows, written once over sixteen lanes. V is an F32x16 (simd/f32x16_*.h).
+// Sums over long rows, most of them of a softmax, written once over sixteen lanes. V is an F32x16 (simd/f32x16_*.h).
 #pragma once
 
 #include <math.h>
@@ -36,6 +36,13 @@ inline double BlockedSum(int64_t n, const Term& term) {
     total += static_cast<double>(ReduceAdd((sum[0] + sum[1]) + (sum[2] + sum[3])));
   }
   return total;
+}
+
+template <class V>
+double Dot(const float* x, const float* y, int64_t n) {
+  return BlockedSum<V>(n, [&](int64_t i, int64_t lanes) {
+    return LoadFilled<V>(x + i, lanes, 0.0f) * LoadFilled<V>(y + i, lanes, 0.0f);
+  });
 }
 
 template <class V>

@@ -62,6 +62,21 @@ TEST(SoftmaxSumsTest, EqualDoublePrecision) {
   }
 }
 
+TEST(SoftmaxSumsTest, DotProductsKeepF32Precision) {
+  for (const IsaLevel isa : RunnableIsaLevels()) {
+    for (const int64_t n : kLengths) {
+      const std::vector<float> x = RandomNormal(n, 21, 1.0f), y = RandomNormal(n, 22, 1.0f);
+      double want = 0, size = 0;
+      for (size_t i = 0; i < x.size(); ++i) {
+        const double product = static_cast<double>(x[i]) * static_cast<double>(y[i]);
+        want += product;
+        size += std::abs(product);
+      }
+      EXPECT_NEAR(ElementwiseOpsFor(isa).dot(x.data(), y.data(), n), want, 1e-6 * size) << NameOf(isa) << " n " << n;
+    }
+  }
+}
+
 TEST(SoftmaxSumsTest, CutsLeaveOutWhatIsBelow) {
   for (const IsaLevel isa : RunnableIsaLevels()) {
     const ElementwiseOps& ops = ElementwiseOpsFor(isa);
@@ -112,6 +127,9 @@ TEST(SoftmaxSumsTest, LevelsGiveEqualBits) {
           << NameOf(isa) << " n " << n;
       EXPECT_EQ(std::bit_cast<uint64_t>(ops.sum_exp_from(pair.p.data(), 20.0f, -1.0f, n)),
                 std::bit_cast<uint64_t>(reference.sum_exp_from(pair.p.data(), 20.0f, -1.0f, n)))
+          << NameOf(isa) << " n " << n;
+      EXPECT_EQ(std::bit_cast<uint64_t>(ops.dot(pair.p.data(), pair.q.data(), n)),
+                std::bit_cast<uint64_t>(reference.dot(pair.p.data(), pair.q.data(), n)))
           << NameOf(isa) << " n " << n;
       EXPECT_EQ(std::bit_cast<uint64_t>(Kl(ops, pair.p, pair.q)),
                 std::bit_cast<uint64_t>(Kl(reference, pair.p, pair.q)))
