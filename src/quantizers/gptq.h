@@ -21,8 +21,11 @@
 
 namespace octavo {
 
+// Ten times the paper's: with few tokens for the columns of H it follows their noise (docs/quantization.md).
+inline constexpr double kDefaultDamping = 0.1;
+
 struct GptqOptions {
-  double damping = 0.01;  // times mean(diag H), added to the diagonal
+  double damping = kDefaultDamping;  // times mean(diag H), added to the diagonal
   bool act_order = true;
 };
 

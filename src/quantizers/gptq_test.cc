@@ -102,7 +102,7 @@ std::vector<int> ReferenceGptq(const std::vector<float>& x, const std::vector<fl
   Matrix permuted(k * k);
   for (size_t i = 0; i < k; ++i) {
     for (size_t j = 0; j < k; ++j) permuted[i * k + j] = h[order[i] * k + order[j]];
-    permuted[i * k + i] += 0.01 * mean;
+    permuted[i * k + i] += kDefaultDamping * mean;
   }
   const Matrix u = UpperCholesky(Inverse(permuted, k), k);
   const double q_min = -(1 << (module.args.weights.num_bits - 1));
@@ -154,7 +154,7 @@ TEST_F(GptqTest, ChoosesTheCodesOfThePaper) {
   const InputStatistics input = Observe(x, kCols, 256, product_);
   const auto factor = FactorHessian(input, {}, {}, product_);
   ASSERT_TRUE(factor.ok()) << factor.status().ToString();
-  EXPECT_DOUBLE_EQ(factor->damping, 0.01);
+  EXPECT_DOUBLE_EQ(factor->damping, kDefaultDamping);
   for (const std::string_view name : {"W4A16", "W4A16_ASYM", "W3A16"}) {
     SCOPED_TRACE(name);
     const Scheme& scheme = *FindScheme(name);

@@ -15,6 +15,7 @@
 #include "octavo/status.h"
 #include "quantizers/calibration_data.h"
 #include "quantizers/calibration_report.h"
+#include "quantizers/gptq.h"
 #include "quantizers/qoq_options.h"
 #include "quantizers/quantize_recipe.h"
 #include "quantizers/rotate_checkpoint.h"
@@ -41,7 +42,7 @@ struct QuantizeOptions {
   // must not be null then, through the model.
   std::string algorithm = std::string(kRoundToNearest);
   std::shared_ptr<const CalibrationData> calibration = nullptr;
-  double damping = 0.01;           // GPTQ: times mean(diag H)
+  double damping = kDefaultDamping;  // GPTQ: times mean(diag H)
   bool act_order = true;           // GPTQ: columns in order of importance
   double token_norm_limit = 0;     // of Gram matrices (InputObserver::Create); 0: none
   double smoothing_strength = -1;  // SmoothQuant's alpha; below 0: the family's own
