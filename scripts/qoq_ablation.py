@@ -102,6 +102,8 @@ def main():
     parser.add_argument("--keep", metavar="FOLDER")
     parser.add_argument("model", metavar="MODEL")
     args = parser.parse_args()
+    if args.keep:
+        pathlib.Path(args.keep).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         print("Baselines\n\n| | KV cache | perplexity | change | KL |\n|---|---|---|---|---|")
         base, _ = measure(args, args.model, "bfloat16")
