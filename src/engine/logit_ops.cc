@@ -100,8 +100,9 @@ float KthLargest(std::span<const float> x, int64_t k, std::vector<float>& scratc
   const size_t blocks = scratch.size();
   float bound = kMinusInfinity;
   if (rank < static_cast<ptrdiff_t>(blocks)) {
-    scratch.insert(scratch.end(), scratch.begin(), scratch.begin() + static_cast<ptrdiff_t>(blocks));
+    scratch.resize(2 * blocks);
     const auto copy = scratch.begin() + static_cast<ptrdiff_t>(blocks);
+    std::copy(scratch.begin(), copy, copy);
     std::nth_element(copy, copy + rank, scratch.end(), std::greater<>());
     bound = copy[rank];
     scratch.resize(blocks);
