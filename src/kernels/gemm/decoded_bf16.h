@@ -5,11 +5,14 @@
 // Panel of 32 channels: a section of scales, one of mins when there are (group_scales.h), codes
 // [block][2][64 bytes].
 // Few rows walk both vectors of a panel at once (one sequential stream from DRAM); with group scales,
-// more rows take one vector at a time so that totals and partial sums fit the registers.
+// more rows take one vector at a time so that totals and partial sums fit the registers. Many rows have
+// the panel decoded once (decoded_bf16_panel.h).
 #pragma once
 
 #include "kernels/gemm/decode_avx512.h"
+#include "kernels/gemm/decoded_bf16_panel.h"
 #include "kernels/gemm/group_scales.h"
+#include "kernels/gemm/scratch.h"
 
 namespace octavo {
 namespace {
@@ -160,27 +163,73 @@ struct DecodedBf16 {
     Tile<kMax, kVectors, kGrouped>(call, panel, row, vector, n);
   }
 
+  static void DirectRows(const GemmCall& call, const std::byte* panel, bool grouped, int64_t n) {
+    const int64_t rows = call.x.rows, step = grouped ? 12 : kPlainRows;
+    for (int64_t row = 0; row < rows; row += step) {
+      const int64_t count = rows - row < step ? rows - row : step;
+      if (!grouped) {
+        TileOf<kPlainRows, 2, false>(count, call, panel, row, 0, n);
+      } else if (count <= 4) {
+        TileOf<4, 2, true>(count, call, panel, row, 0, n);
+      } else {
+        TileOf<12, 1, true>(count, call, panel, row, 0, n);
+        TileOf<12, 1, true>(count, call, panel, row, 1, n + 16);
+      }
+    }
+  }
+
+  // Whether to decode a panel before use. Without groups direct tiles are as good on few rows, and better
+  // where the decoded panel leaves little of L2.
+  static bool Unpacks(const WeightSpec& w, int64_t rows, bool grouped) {
+    return grouped ? rows > 12 : rows > 24 && w.k <= 4096;
+  }
+
+  // Unpacks the codes and group scales of a panel to the thread's scratch.
+  static Bf16Panel Unpack(const WeightSpec& w, const Groups& groups, const std::byte* panel) {
+    const int64_t scale_floats = groups.count * kChannels;
+    const int64_t code_bytes = groups.total_blocks * Decoder::kPairs * kBlockBytes;
+    std::byte* out = GemmScratch(static_cast<size_t>(code_bytes + 2 * scale_floats * 4));
+    auto* floats = reinterpret_cast<float*>(out + code_bytes);
+    Bf16Panel result{.codes = out,
+                     .pairs = groups.total_blocks * Decoder::kPairs,
+                     .group_pairs = groups.blocks * Decoder::kPairs};
+    const GroupScales<kChannels> scales(w);
+    if (w.scales == ScaleLayout::kGroup) {
+      result.group_scales = scales.Expand(panel, floats);
+    } else {
+      result.channel_scales = reinterpret_cast<const float*>(panel);
+    }
+    if (w.has_min) result.group_mins = scales.Expand(panel + MinsOffset(w), floats + scale_floats);
+    const Decoder decoder(w);
+    const std::byte* in = panel + CodesOffset(w);
+    for (int64_t b = 0; b < groups.total_blocks; ++b, in += kBlockBytes, out += Decoder::kPairs * kBlockBytes) {
+      for (int v = 0; v < 2; ++v) {
+        __m512i pairs[Decoder::kPairs];
+        decoder.Decode(_mm512_load_si512(in + v * 64), pairs);
+        for (int p = 0; p < Decoder::kPairs; ++p) _mm512_store_si512(out + p * kBlockBytes + v * 64, pairs[p]);
+      }
+    }
+    return result;
+  }
+
   static void Run(const GemmCall& call, int64_t panel_begin, int64_t panel_end) {
     const FlushDenormals flush;
     const WeightSpec& w = *call.weight;
-    const bool grouped = w.scales == ScaleLayout::kGroup ||
-                         call.x.spec.format == ActivationFormat::kFp8Group128;
-    const int64_t rows = call.x.rows;
+    const bool group128 = call.x.spec.format == ActivationFormat::kFp8Group128;
+    const bool grouped = w.scales == ScaleLayout::kGroup || group128;
+    const auto panel_bytes = static_cast<int64_t>(PanelBytes(w));
+    const bool unpacks = Unpacks(w, call.x.rows, grouped);
     for (int64_t p = panel_begin; p < panel_end; ++p) {
-      const std::byte* panel = call.packed + p * static_cast<int64_t>(PanelBytes(w));
-      const int64_t n = p * kChannels;
-      const int64_t step = grouped ? 12 : kPlainRows;
-      for (int64_t row = 0; row < rows; row += step) {
-        const int64_t count = rows - row < step ? rows - row : step;
-        if (!grouped) {
-          TileOf<kPlainRows, 2, false>(count, call, panel, row, 0, n);
-        } else if (count <= 4) {
-          TileOf<4, 2, true>(count, call, panel, row, 0, n);
-        } else {
-          TileOf<12, 1, true>(count, call, panel, row, 0, n);
-          TileOf<12, 1, true>(count, call, panel, row, 1, n + 16);
-        }
+      const std::byte* panel = call.packed + p * panel_bytes;
+      if (!unpacks) {
+        DirectRows(call, panel, grouped, p * kChannels);
+        continue;
       }
+      Bf16Panel unpacked = Unpack(w, Groups(w, group128), panel);
+      unpacked.grouped = grouped;
+      unpacked.next = panel + panel_bytes;
+      unpacked.next_lines = p + 1 < panel_end ? panel_bytes / 64 : 0;
+      Bf16PanelProduct<Pairs>::Run(call, unpacked, p * kChannels);
     }
   }
 };
