@@ -13,6 +13,7 @@ namespace octavo {
 namespace {
 
 constexpr auto kSpin = std::chrono::microseconds(200);
+constexpr int kChunkBits = 8;  // of an epoch and of Slice::taken; kMaxChunks fills them
 
 std::vector<int> AllowedCpus() {
   cpu_set_t set;
@@ -69,7 +70,7 @@ ThreadPool::ThreadPool(int num_threads)
 
 ThreadPool::~ThreadPool() {
   stop_.store(true);
-  epoch_.fetch_add(1);
+  epoch_.fetch_add(1 << kChunkBits);
   epoch_.notify_all();
   for (std::thread& worker : workers_) worker.join();
 }
@@ -82,29 +83,38 @@ void ThreadPool::Run(const Loop& loop) {
   }
   loop_ = loop;
   completed_.store(0, std::memory_order_relaxed);
-  const uint64_t epoch = epoch_.fetch_add(1, std::memory_order_seq_cst) + 1;
+  const uint64_t number = (epoch_.load(std::memory_order_relaxed) >> kChunkBits) + 1;
+  const uint64_t epoch = number << kChunkBits | static_cast<uint64_t>(loop.chunks);
+  epoch_.store(epoch, std::memory_order_seq_cst);
   if (parked_.load(std::memory_order_seq_cst) > 0) epoch_.notify_all();
   Work(0, epoch);
-  const auto done = [this] {
-    return completed_.load(std::memory_order_acquire) == num_threads_;
+  const auto done = [this, &loop] {
+    return completed_.load(std::memory_order_acquire) == num_threads_ * loop.chunks;
   };
   while (!SpinUntil(done)) std::this_thread::yield();
 }
 
 void ThreadPool::Work(int thread, uint64_t epoch) {
+  const uint64_t number = epoch >> kChunkBits, chunks = epoch & kMaxChunks;
   for (int i = 0; i < num_threads_; ++i) {
     const int slice = (thread + i) % num_threads_;
-    std::atomic<uint64_t>& taken = slices_[static_cast<size_t>(slice)].taken_epoch;
+    std::atomic<uint64_t>& taken = slices_[static_cast<size_t>(slice)].taken;
     uint64_t previous = taken.load(std::memory_order_relaxed);
-    // A worker that comes late, even several loops late, finds its epoch's slices taken.
-    if (previous >= epoch || !taken.compare_exchange_strong(previous, epoch)) continue;
-    // Only now is loop_ certain to stay: Run() waits for this slice before it starts another loop.
-    const Loop loop = loop_;
-    const int64_t units = (loop.count + loop.grain - 1) / loop.grain;
-    const int64_t begin = units * slice / num_threads_ * loop.grain;
-    const int64_t end = std::min(units * (slice + 1) / num_threads_ * loop.grain, loop.count);
-    if (begin < end) loop.call(loop.fn, begin, end, thread);
-    completed_.fetch_add(1, std::memory_order_release);
+    for (;;) {
+      // A worker that comes late, even several loops late, finds its loop's chunks taken.
+      const uint64_t last = previous >> kChunkBits, chunk = last == number ? previous & kMaxChunks : 0;
+      if (last > number || chunk >= chunks) break;
+      if (!taken.compare_exchange_weak(previous, number << kChunkBits | (chunk + 1))) continue;
+      // Only now is loop_ certain to stay: Run() waits for this chunk before it starts another loop.
+      const Loop loop = loop_;
+      const int64_t units = (loop.count + loop.grain - 1) / loop.grain, parts = num_threads_ * loop.chunks;
+      const int64_t part = slice * loop.chunks + static_cast<int64_t>(chunk);
+      const int64_t begin = units * part / parts * loop.grain;
+      const int64_t end = std::min(units * (part + 1) / parts * loop.grain, loop.count);
+      if (begin < end) loop.call(loop.fn, begin, end, thread);
+      completed_.fetch_add(1, std::memory_order_release);
+      previous = taken.load(std::memory_order_relaxed);
+    }
   }
 }
 

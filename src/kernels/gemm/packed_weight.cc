@@ -17,6 +17,11 @@ namespace {
 constexpr int64_t kLine = 64;      // the unit in which the buffer is cut; a panel starts on a line
 constexpr int64_t kRowGrain = 32;  // rows per unit when rows are split instead of channels
 
+// With many rows a panel takes so long that threads share out what is left of a slow one's slice.
+int ChunksOf(int64_t rows, int64_t panels, int threads) {
+  return rows < 64 ? 1 : static_cast<int>(std::clamp<int64_t>(panels / (3 * threads), 1, 8));
+}
+
 // Keeps the first error of several threads.
 class FirstError {
  public:
@@ -196,7 +201,8 @@ void PackedWeight::Multiply(const ActivationView& x, const GemmOutput& y, Thread
     });
     return;
   }
-  pool.ParallelFor(lines, 1, [&](int64_t begin, int64_t end, int) { MultiplyRows(x, y, begin, end); });
+  pool.ParallelFor(lines, 1, [&](int64_t begin, int64_t end, int) { MultiplyRows(x, y, begin, end); },
+                   ChunksOf(x.rows, panels, threads));
 }
 
 size_t PackedWeight::bytes() const {
