@@ -90,11 +90,7 @@ struct DecodedBf16 {
 #pragma GCC unroll 2
         for (int v = 0; v < kVectors; ++v) {
           decoder.Decode(_mm512_load_si512(codes + v * 64), pairs[v]);
-          if (kRows >= 5) {
-            __builtin_prefetch(codes + v * 64 + 24 * 1024, 0, 2);
-          } else {
-            __builtin_prefetch(codes + v * 64 + 4 * 1024, 0, 3);
-          }
+          __builtin_prefetch(codes + v * 64 + kCodesAhead, 0, 3);
         }
 #pragma GCC unroll 4
         for (int p = 0; p < Decoder::kPairs; ++p) {

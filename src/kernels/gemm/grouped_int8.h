@@ -12,6 +12,7 @@
 #include "kernels/gemm/decoded_int8.h"
 #include "kernels/gemm/grouped_layout.h"
 #include "kernels/gemm/scratch.h"
+#include "kernels/gemm/spread_prefetch.h"
 
 namespace octavo {
 namespace {
@@ -85,11 +86,7 @@ struct GroupedInt8 {
 #pragma GCC unroll 2
       for (int v = 0; v < 2; ++v) {
         Codes::Decode(_mm512_load_si512(codes + v * 64), quads[v]);
-        if (kRows >= 5) {
-          __builtin_prefetch(codes + v * 64 + 24 * 1024, 0, 2);
-        } else if (kRows >= 3) {
-          __builtin_prefetch(codes + v * 64 + 4 * 1024, 0, 3);
-        }
+        __builtin_prefetch(codes + v * 64 + kCodesAhead, 0, 3);
       }
 #pragma GCC unroll 2
       for (int q = 0; q < Codes::kQuads; ++q) {
