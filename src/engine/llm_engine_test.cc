@@ -236,9 +236,13 @@ TEST_F(LlmEngineTest, AbortEndsARequestWhereverItIs) {
   std::promise<RequestOutput> running_end;
   std::promise<RequestOutput> queued_end;
   std::promise<void> first_token;
+  std::promise<void> aborted;
   std::atomic<bool> started = false;
   const auto running = engine.Submit(Request("running", 400), [&](RequestOutput output) {
-    if (!started.exchange(true)) first_token.set_value();
+    if (!started.exchange(true)) {
+      first_token.set_value();
+      aborted.get_future().wait();  // else a fast machine is done before the test says stop
+    }
     if (output.finished) running_end.set_value(std::move(output));
   });
   const auto queued = engine.Submit(Request("queued", 400), [&](RequestOutput output) {
@@ -249,6 +253,7 @@ TEST_F(LlmEngineTest, AbortEndsARequestWhereverItIs) {
   engine.Abort(*queued);
   engine.Abort(*running);
   engine.Abort(12345);
+  aborted.set_value();
   for (auto* end : {&running_end, &queued_end}) {
     const RequestOutput output = end->get_future().get();
     ASSERT_EQ(output.choices.size(), 1u);

@@ -69,7 +69,6 @@ struct Bf16PanelProduct {
     }
   }
 
-  template <int kRows>
   [[gnu::always_inline]] static void Store(const GemmCall& call, const Bf16Panel& panel, int64_t row, int64_t n,
                                            int m, int v, __m512 value) {
     alignas(64) static constexpr float kOnes[16] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
@@ -90,7 +89,7 @@ struct Bf16PanelProduct {
 #pragma GCC unroll 12
     for (int m = 0; m < kRows; ++m) {
 #pragma GCC unroll 2
-      for (int v = 0; v < 2; ++v) Store<kRows>(call, panel, row, n, m, v, acc[m][v]);
+      for (int v = 0; v < 2; ++v) Store(call, panel, row, n, m, v, acc[m][v]);
     }
   }
 
@@ -133,7 +132,7 @@ struct Bf16PanelProduct {
       }
     }
     for (int m = 0; m < kRows; ++m) {
-      for (int v = 0; v < 2; ++v) Store<kRows>(call, panel, row, n, m, v, _mm512_load_ps(&total[m][v * 16]));
+      for (int v = 0; v < 2; ++v) Store(call, panel, row, n, m, v, _mm512_load_ps(&total[m][v * 16]));
     }
   }
 
