@@ -4,7 +4,7 @@
 // direct tiles of decoded_bf16.h, hence the same bits. Include after simd_avx512.h.
 #pragma once
 
-#include "kernels/gemm/spread_prefetch.h"
+#include "kernels/gemm/panel_tiles.h"
 
 namespace octavo {
 namespace {
@@ -24,18 +24,14 @@ struct Bf16Panel {
 
 template <typename Pairs>
 struct Bf16PanelProduct {
-  static constexpr int kChannels = 32;
-  static constexpr int kMaxRows = 12;
-  static constexpr int64_t kPairBytes = kChannels * 4;
-
-  struct Prefetch {
-    SpreadPrefetch panel;
-    OutputPrefetch<2> output;
-  };
+  using Tiles = PanelTiles<Bf16PanelProduct>;
+  using Prefetch = typename Tiles::Prefetch;
+  static constexpr int kChannels = Tiles::kChannels;
+  static constexpr int64_t kStepX = 2;
 
   // Adds one pair of columns to the sums.
   template <int kRows>
-  [[gnu::always_inline]] static void Pair(const std::byte* codes, const uint16_t* x, int64_t stride,
+  [[gnu::always_inline]] static void Step(const std::byte* codes, const uint16_t* x, int64_t stride,
                                           __m512 (&acc)[kRows][2]) {
     const typename Pairs::Pair w[2] = {Pairs::Split(_mm512_load_si512(codes)),
                                        Pairs::Split(_mm512_load_si512(codes + 64))};
@@ -46,26 +42,6 @@ struct Bf16PanelProduct {
       const typename Pairs::Pair pair = Pairs::Split(_mm512_set1_epi32(dword));
       acc[m][0] = Pairs::Add(acc[m][0], w[0], pair);
       acc[m][1] = Pairs::Add(acc[m][1], w[1], pair);
-    }
-  }
-
-  // Adds `pairs` to the sums; `codes` and `x` move on.
-  template <int kRows>
-  [[gnu::always_inline]] static void Dot(const std::byte*& codes, const uint16_t*& x, int64_t stride,
-                                         int64_t pairs, Prefetch& prefetch, __m512 (&acc)[kRows][2]) {
-    for (; pairs >= SpreadPrefetch::kSteps; pairs -= SpreadPrefetch::kSteps) {
-      prefetch.panel.Fetch();
-      prefetch.output.Fetch();
-#pragma GCC unroll 8
-      for (int i = 0; i < 8; ++i) Pair<kRows>(codes + i * kPairBytes, x + i * 2, stride, acc);
-      codes += 8 * kPairBytes;
-      x += 8 * 2;
-    }
-    for (; pairs > 0; --pairs, codes += kPairBytes, x += 2) Pair<kRows>(codes, x, stride, acc);
-#pragma GCC unroll 12
-    for (int m = 0; m < kRows; ++m) {
-      KeepInRegister(acc[m][0]);
-      KeepInRegister(acc[m][1]);
     }
   }
 
@@ -85,7 +61,7 @@ struct Bf16PanelProduct {
     __m512 acc[kRows][2];
 #pragma GCC unroll 12
     for (int m = 0; m < kRows; ++m) acc[m][0] = acc[m][1] = _mm512_setzero_ps();
-    Dot<kRows>(codes, x, call.x.row_stride, panel.pairs, prefetch, acc);
+    Tiles::template Dot<kRows>(codes, x, call.x.row_stride, panel.pairs, prefetch, acc);
 #pragma GCC unroll 12
     for (int m = 0; m < kRows; ++m) {
 #pragma GCC unroll 2
@@ -112,7 +88,7 @@ struct Bf16PanelProduct {
       for (int m = 0; m < kRows; ++m) acc[m][0] = acc[m][1] = _mm512_setzero_ps();
       const int64_t pairs = left < panel.group_pairs ? left : panel.group_pairs;
       left -= pairs;
-      Dot<kRows>(codes, x, call.x.row_stride, pairs, prefetch, acc);
+      Tiles::template Dot<kRows>(codes, x, call.x.row_stride, pairs, prefetch, acc);
 #pragma GCC unroll 2
       for (int v = 0; v < 2; ++v) {
         const int64_t at = g * kChannels + v * 16;
@@ -136,27 +112,13 @@ struct Bf16PanelProduct {
     }
   }
 
-  // The tile of exactly `rows` rows (1 .. kMax).
-  template <int kMax>
-  static void TileOf(int64_t rows, const GemmCall& call, const Bf16Panel& panel, int64_t row,
-                     const Prefetch& prefetch, int64_t n) {
-    if constexpr (kMax > 1) {
-      if (rows < kMax) return TileOf<kMax - 1>(rows, call, panel, row, prefetch, n);
-    }
-    if (panel.grouped) return GroupedTile<kMax>(call, panel, row, prefetch, n);
-    PlainTile<kMax>(call, panel, row, prefetch, n);
+  template <int kRows>
+  static void Tile(const GemmCall& call, const Bf16Panel& panel, int64_t row, const Prefetch& prefetch, int64_t n) {
+    if (panel.grouped) return GroupedTile<kRows>(call, panel, row, prefetch, n);
+    PlainTile<kRows>(call, panel, row, prefetch, n);
   }
 
-  static void Run(const GemmCall& call, const Bf16Panel& panel, int64_t n) {
-    const int64_t rows = call.x.rows, tiles = DivUp(rows, kMaxRows);
-    int64_t row = 0;
-    for (int64_t tile = 0; tile < tiles; ++tile) {
-      const int64_t count = DivUp(rows - row, tiles - tile);  // even shares: small tiles are slow
-      const Prefetch prefetch{{panel.next, panel.next_lines, tile, tiles, panel.pairs}, {call.y, row, count, n}};
-      TileOf<kMaxRows>(count, call, panel, row, prefetch, n);
-      row += count;
-    }
-  }
+  static void Run(const GemmCall& call, const Bf16Panel& panel, int64_t n) { Tiles::Run(call, panel, panel.pairs, n); }
 };
 
 }  // namespace

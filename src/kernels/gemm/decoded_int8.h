@@ -4,7 +4,7 @@
 #pragma once
 
 #include "kernels/gemm/grouped_layout.h"
-#include "kernels/gemm/spread_prefetch.h"
+#include "kernels/gemm/panel_tiles.h"
 
 namespace octavo {
 namespace {
@@ -24,20 +24,17 @@ struct DecodedPanel {
 };
 
 struct DecodedInt8 {
-  static constexpr int kChannels = 32;
-  static constexpr int kMaxRows = 12;
+  using Tiles = PanelTiles<DecodedInt8>;
+  using Prefetch = Tiles::Prefetch;
+  static constexpr int kChannels = Tiles::kChannels;
+  static constexpr int64_t kStepX = 4;
 
   // Group sums fit int16, so that the offset of a group costs one instruction.
   static bool Accepts(const WeightSpec& w) { return w.group_size <= 256; }
 
-  struct Prefetch {
-    SpreadPrefetch panel;
-    OutputPrefetch<2> output;
-  };
-
   // Adds one quad of columns to the sums.
   template <int kRows>
-  [[gnu::always_inline]] static void Quad(const std::byte* codes, const int8_t* x, int64_t stride,
+  [[gnu::always_inline]] static void Step(const std::byte* codes, const int8_t* x, int64_t stride,
                                           __m512i (&dot)[kRows][2]) {
     const __m512i w[2] = {_mm512_load_si512(codes), _mm512_load_si512(codes + 64)};
 #pragma GCC unroll 12
@@ -50,26 +47,6 @@ struct DecodedInt8 {
     }
   }
 
-  // Adds `quads` to the sums; `codes` and `x` move on.
-  template <int kRows>
-  [[gnu::always_inline]] static void Dot(const std::byte*& codes, const int8_t*& x, int64_t stride,
-                                         int64_t quads, Prefetch& prefetch, __m512i (&dot)[kRows][2]) {
-    for (; quads >= SpreadPrefetch::kSteps; quads -= SpreadPrefetch::kSteps) {
-      prefetch.panel.Fetch();
-      prefetch.output.Fetch();
-#pragma GCC unroll 8
-      for (int i = 0; i < 8; ++i) Quad<kRows>(codes + i * 128, x + i * 4, stride, dot);
-      codes += 8 * 128;
-      x += 8 * 4;
-    }
-    for (; quads > 0; --quads, codes += 128, x += 4) Quad<kRows>(codes, x, stride, dot);
-#pragma GCC unroll 12
-    for (int m = 0; m < kRows; ++m) {
-      KeepInRegister(dot[m][0]);
-      KeepInRegister(dot[m][1]);
-    }
-  }
-
   template <int kRows>
   [[gnu::noinline]] static void TwoLevelTile(const GemmCall& call, const DecodedPanel& panel, int64_t row,
                                              Prefetch prefetch, int64_t n) {
@@ -78,7 +55,7 @@ struct DecodedInt8 {
     __m512i dot[kRows][2];
 #pragma GCC unroll 12
     for (int m = 0; m < kRows; ++m) dot[m][0] = dot[m][1] = _mm512_setzero_si512();
-    Dot<kRows>(codes, x, call.x.row_stride, panel.quads, prefetch, dot);
+    Tiles::Dot<kRows>(codes, x, call.x.row_stride, panel.quads, prefetch, dot);
     // Zero points: minus the sum over g of (zero2 * scale2)[g] * group_sum[g], two groups at a time.
     const int32_t* sums = call.x.group_sums + row * panel.groups;
     const std::byte* zeros = panel.zeros;
@@ -127,7 +104,7 @@ struct DecodedInt8 {
       }
       const int64_t quads = left < group_quads ? left : group_quads;
       left -= quads;
-      Dot<kRows>(codes, x, stride, quads, prefetch, dot);
+      Tiles::Dot<kRows>(codes, x, stride, quads, prefetch, dot);
       const float* token = tokens + (kTokenGroups ? g * group_size / 32 : 0);
 #pragma GCC unroll 2
       for (int v = 0; v < 2; ++v) {
@@ -162,29 +139,17 @@ struct DecodedInt8 {
     }
   }
 
-  template <int kMax>
-  static void TileOf(int64_t rows, const GemmCall& call, const DecodedPanel& panel, int64_t row,
-                     const Prefetch& prefetch, int64_t n) {
-    if constexpr (kMax > 1) {
-      if (rows < kMax) return TileOf<kMax - 1>(rows, call, panel, row, prefetch, n);
-    }
-    if (panel.zeros != nullptr) return TwoLevelTile<kMax>(call, panel, row, prefetch, n);
+  template <int kRows>
+  static void Tile(const GemmCall& call, const DecodedPanel& panel, int64_t row, const Prefetch& prefetch, int64_t n) {
+    if (panel.zeros != nullptr) return TwoLevelTile<kRows>(call, panel, row, prefetch, n);
     if (call.x.spec.format == ActivationFormat::kInt8Group32) {
-      return FloatTile<kMax, true>(call, panel, row, prefetch, n);
+      return FloatTile<kRows, true>(call, panel, row, prefetch, n);
     }
-    FloatTile<kMax, false>(call, panel, row, prefetch, n);
+    FloatTile<kRows, false>(call, panel, row, prefetch, n);
   }
 
   static void Run(const GemmCall& call, const DecodedPanel& panel, int64_t n) {
-    const int64_t rows = call.x.rows, tiles = DivUp(rows, kMaxRows);
-    int64_t row = 0;
-    for (int64_t tile = 0; tile < tiles; ++tile) {
-      const int64_t count = DivUp(rows - row, tiles - tile);  // even shares: small tiles are slow
-      const Prefetch prefetch{{panel.next, panel.next_lines, tile, tiles, panel.quads},
-                              {call.y, row, count, n}};
-      TileOf<kMaxRows>(count, call, panel, row, prefetch, n);
-      row += count;
-    }
+    Tiles::Run(call, panel, panel.quads, n);
   }
 };
 
