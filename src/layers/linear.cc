@@ -16,4 +16,9 @@ void Linear::Forward(Step& step, const ActivationSet& x, ArenaMatrix out, bool a
   }
 }
 
+void Linear::Observe(Step& step, const ActivationSet& x) const {
+  if (step.tap == nullptr) return;
+  for (const ActivationSpec& spec : weight_.activations()) (*step.tap)(slot_, x.View(spec));
+}
+
 }  // namespace octavo

@@ -45,6 +45,9 @@ class Linear {
   // out[m][n] (+)= x[m] * W^T + bias. `x` holds every format of inputs(), with the rows set.
   void Forward(Step& step, const ActivationSet& x, ArenaMatrix out, bool accumulate) const;
 
+  // Shows `x` to the step's tap and multiplies nothing.
+  void Observe(Step& step, const ActivationSet& x) const;
+
  private:
   std::string slot_;
   PackedWeight weight_;

@@ -74,6 +74,7 @@ void Mlp::ForwardRows(Step& step, int64_t rows, ArenaMatrix y, bool accumulate) 
       x.EncodeRow(row, scratch);
     }
   });
+  if (step.taps_only) return down_.Observe(step, x);
   down_.Forward(step, x, y, accumulate);
 }
 

@@ -80,6 +80,7 @@ void MoeMlp::Forward(Step& step, ArenaMatrix y, bool accumulate) const {
     for (const Assignment& a : share) expert_rows.push_back(a.row);
     ProduceActivationRows(step, normed, expert_rows, hidden, experts_[e].inputs());
     experts_[e].ForwardRows(step, static_cast<int64_t>(share.size()), out, /*accumulate=*/false);
+    if (step.taps_only) continue;
     step.pool.ParallelFor(static_cast<int64_t>(share.size()), 1,
                           [&](int64_t begin, int64_t end, int) {
                             for (int64_t i = begin; i < end; ++i) {

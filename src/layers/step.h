@@ -47,6 +47,9 @@ struct Step {
   Workspace& ws;
   const LinearTap* tap = nullptr;
   const KvTap* kv_tap = nullptr;
+  // Only what the taps see is wanted: products that nothing but the residual stream reads are left out, so
+  // what the pass leaves there has no meaning.
+  bool taps_only = false;
 
   ArenaMatrix Hidden(int64_t hidden_size) const {
     return ws.Matrix(Workspace::Role::kHidden, hidden_size);

@@ -131,6 +131,7 @@ Status LayerwiseModel::RunLayer(std::span<const int64_t> lengths, float* hidden,
       std::copy_n(text + i * config_.hidden_size, config_.hidden_size, x.Row(i));
     }
     slice_->Layer(0, step);
+    if (taps.only) continue;
     for (int64_t i = 0; i < rows; ++i) {
       std::copy_n(x.Row(i), config_.hidden_size, text + i * config_.hidden_size);
     }

@@ -38,6 +38,8 @@ struct LayerwiseCapacity {
 struct LayerTaps {
   const LinearTap* linear = nullptr;
   const KvTap* kv = nullptr;
+  // Nothing else is wanted: the texts' rows are left as they were, which saves a layer's last product.
+  bool only = false;
 };
 
 class LayerwiseModel {
@@ -92,7 +94,7 @@ class LayerwiseModel {
   // their tokens.
   void SetBatch(std::span<const int64_t> lengths, int64_t begin, int64_t count);
   Step MakeStep(const LayerTaps& taps = {}) {
-    return {batch_, *pool_, isa_, kv_, *ws_, taps.linear, taps.kv};
+    return {batch_, *pool_, isa_, kv_, *ws_, taps.linear, taps.kv, taps.only};
   }
 
   std::shared_ptr<const Checkpoint> checkpoint_;

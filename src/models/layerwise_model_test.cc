@@ -5,7 +5,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <set>
+#include <string>
 
 #include "models/teacher_forcing.h"
 
@@ -112,6 +114,37 @@ TEST_P(LayerwiseModelTest, TextsTogetherEqualTextsAloneBitForBit) {
   const std::vector<int64_t> too_many = {10, 10, 10, 10, 10};
   EXPECT_EQ(all->RunLayer(too_many, rows.data(), {}).code(), StatusCode::kInvalidArgument);
   EXPECT_EQ(one->RunLayer(rows.data(), kTokens + 1, nullptr).code(), StatusCode::kInvalidArgument);
+}
+
+// A pass for the taps' sake shows them what a whole one does, and leaves the residual stream alone.
+TEST_P(LayerwiseModelTest, TapsSeeTheSameWithoutTheLastProduct) {
+  auto model = LayerwiseModel::Open(checkpoint_, load_, KvDType::kBf16, *ActiveIsa(), pool_);
+  ASSERT_TRUE(model.ok());
+  const std::vector<int32_t> tokens = SomeTokens(model->config().vocab_size);
+  std::vector<float> embedded(static_cast<size_t>(kTokens * model->config().hidden_size));
+  ASSERT_TRUE(model->Embed(tokens, embedded.data()).ok());
+  ASSERT_TRUE(model->LoadLayer(0).ok());
+  const std::array<int64_t, 1> length = {kTokens};
+  const auto run = [&](bool only, std::vector<float>& hidden) {
+    std::vector<std::string> seen;  // slot and bytes of every input
+    const LinearTap tap = [&](std::string_view slot, const ActivationView& x) {
+      std::string& bytes = seen.emplace_back(slot);
+      for (int64_t row = 0; row < x.rows; ++row) {
+        const auto* from = x.spec.format == ActivationFormat::kBf16
+                               ? reinterpret_cast<const char*>(x.Row<uint16_t>(row))
+                               : reinterpret_cast<const char*>(x.Row<float>(row));
+        bytes.append(from, static_cast<size_t>(x.cols) * (x.spec.format == ActivationFormat::kBf16 ? 2 : 4));
+      }
+    };
+    EXPECT_TRUE(model->RunLayer(length, hidden.data(), {.linear = &tap, .only = only}).ok());
+    return seen;
+  };
+  std::vector<float> whole = embedded, left = embedded;
+  const std::vector<std::string> want = run(false, whole);
+  EXPECT_EQ(run(true, left), want);
+  EXPECT_FALSE(want.empty());
+  EXPECT_EQ(left, embedded);
+  EXPECT_NE(whole, embedded);
 }
 
 INSTANTIATE_TEST_SUITE_P(Golden, LayerwiseModelTest,

@@ -125,7 +125,7 @@ Status LayerRunner::Run(const BoundaryFile& in, BoundaryFile* out, const LinearT
     rows = tokens;  // a batch is one step
     OCTAVO_RETURN_IF_ERROR(in.Read(row, tokens, hidden_.data()));
     OCTAVO_RETURN_IF_ERROR(
-        model_.RunLayer(lengths, hidden_.data(), {.linear = tap, .kv = &kv_tap}));
+        model_.RunLayer(lengths, hidden_.data(), {.linear = tap, .kv = &kv_tap, .only = out == nullptr}));
     if (out != nullptr) OCTAVO_RETURN_IF_ERROR(out->Write(row, tokens, hidden_.data()));
     done(tokens);
     return Status::Ok();
