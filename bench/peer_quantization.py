@@ -22,12 +22,14 @@ import sys
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+DAMPING = ["--dampening-frac", "0.01"]  # llm-compressor's
 # Name: octavo's arguments. The worker below knows llm-compressor's recipe of the same name.
 JOBS = {
     "FP8_DYNAMIC": ["--scheme", "FP8_DYNAMIC"],
     "FP8 static": ["--scheme", "FP8"],
-    "W8A8 SmoothQuant+GPTQ": ["--scheme", "W8A8", "--algorithm", "smoothquant+gptq", "--smoothing-strength", "0.8"],
-    "W4A16 GPTQ": ["--scheme", "W4A16", "--algorithm", "gptq"],
+    "W8A8 SmoothQuant+GPTQ": ["--scheme", "W8A8", "--algorithm", "smoothquant+gptq", "--smoothing-strength", "0.8",
+                              *DAMPING],
+    "W4A16 GPTQ": ["--scheme", "W4A16", "--algorithm", "gptq", *DAMPING],
     "W4A16_ASYM AWQ": ["--scheme", "W4A16_ASYM", "--algorithm", "awq"],
 }
 WITHOUT_DATA = {"FP8_DYNAMIC"}
