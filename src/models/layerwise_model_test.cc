@@ -72,7 +72,7 @@ TEST_P(LayerwiseModelTest, EqualsTheWholeModelBitForBit) {
     for (const Linear* linear : model->linears()) {
       if (linear->slot().find(".layers.") == std::string::npos) continue;  // projections around them
       EXPECT_TRUE(slots.contains(linear->slot())) << linear->slot();
-      EXPECT_EQ(linear->parts()[0].module.find(".0."), i == 0 ? linear->slot().find(".0.") : -1);
+      EXPECT_EQ(linear->parts()[0].module.find(".layers.0."), i == 0 ? linear->slot().find(".layers.0.") : -1);
     }
   }
   ASSERT_TRUE(model->LoadHead().ok());
@@ -130,10 +130,8 @@ TEST_P(LayerwiseModelTest, TapsSeeTheSameWithoutTheLastProduct) {
     const LinearTap tap = [&](std::string_view slot, const ActivationView& x) {
       std::string& bytes = seen.emplace_back(slot);
       for (int64_t row = 0; row < x.rows; ++row) {
-        const auto* from = x.spec.format == ActivationFormat::kBf16
-                               ? reinterpret_cast<const char*>(x.Row<uint16_t>(row))
-                               : reinterpret_cast<const char*>(x.Row<float>(row));
-        bytes.append(from, static_cast<size_t>(x.cols) * (x.spec.format == ActivationFormat::kBf16 ? 2 : 4));
+        const auto* from = static_cast<const char*>(x.data) + row * x.row_stride * x.element_bytes();
+        bytes.append(from, static_cast<size_t>(x.cols * x.element_bytes()));
       }
     };
     EXPECT_TRUE(model->RunLayer(length, hidden.data(), {.linear = &tap, .only = only}).ok());
@@ -149,8 +147,8 @@ TEST_P(LayerwiseModelTest, TapsSeeTheSameWithoutTheLastProduct) {
 
 INSTANTIATE_TEST_SUITE_P(Golden, LayerwiseModelTest,
                          ::testing::Values("llama/plain", "llama/mistral_window",
-                                           "qwen2/window_from_layer_1", "opt/pre_norm",
-                                           "opt/post_norm_projected"));
+                                           "qwen2/window_from_layer_1", "mixtral/four_experts",
+                                           "opt/pre_norm", "opt/post_norm_projected"));
 
 TEST(LayerRangeTest, RefusesLayersThatDoNotExist) {
   auto checkpoint = Checkpoint::Open(kGolden + "llama/plain");
