@@ -8,55 +8,17 @@
 #include <span>
 #include <utility>
 
+#include "quantizers/scale_judge.h"
 #include "quantizers/search_error.h"
 
 namespace octavo {
 namespace {
 
-constexpr size_t kRatios = 20;  // of either family of scales
+constexpr int kRatios = 20;  // of either family of scales
 constexpr double kRatioStep = 0.05;
-constexpr int64_t kSampledRows = 512;
+constexpr double kHopeless = 1.5;  // times the least error of a family: larger ratios only make it worse
 constexpr int kClipSteps = 10;  // of 1/20 each
 constexpr int64_t kClipRows = 1024;
-
-// One consumer of a site: sampled rows and the inputs they meet.
-struct Sample {
-  const LayerModule* module = nullptr;
-  std::vector<float> rows;  // [count, k]
-  int64_t count = 0;
-  SearchGram gram;
-};
-
-// The rows [count, k] of a module that stand for all of them.
-Result<std::vector<float>> SampledRows(const Checkpoint& checkpoint, const LayerModule& module) {
-  const int64_t n = module.tensor->rows();
-  const int64_t k = module.tensor->cols();
-  const int64_t count = std::min(n, kSampledRows);
-  std::vector<float> rows(static_cast<size_t>(count * k));
-  for (int64_t i = 0; i < count; ++i) {
-    OCTAVO_RETURN_IF_ERROR(
-        ReadOriginalRows(checkpoint, *module.tensor, i * n / count, 1, rows.data() + i * k));
-  }
-  return rows;
-}
-
-Result<Sample> TakeSample(const Checkpoint& checkpoint, const LayerModule& module,
-                          const InputStatistics& input, MatrixProduct& product) {
-  OCTAVO_ASSIGN_OR_RETURN(SearchGram gram, SearchGram::Pack(input.Gram(), product));
-  OCTAVO_ASSIGN_OR_RETURN(std::vector<float> rows, SampledRows(checkpoint, module));
-  return Sample{&module, std::move(rows), std::min(module.tensor->rows(), kSampledRows), std::move(gram)};
-}
-
-// The modules of a site whose errors count.
-std::vector<const LayerModule*> Voters(const LayerModules& layer, const LayerSite& site, const LayerInputs& inputs) {
-  std::vector<const LayerModule*> voters;
-  for (const size_t index : site.consumers) {
-    const LayerModule& module = layer.modules[index];
-    const auto it = inputs.find(module.name);
-    if (module.algorithm().awq && it != inputs.end() && it->second->has_gram()) voters.push_back(&module);
-  }
-  return voters;
-}
 
 // mean|w| per channel over sampled rows, every weight relative to the largest of its group.
 Result<std::vector<double>> MeanRelativeWeight(const Checkpoint& checkpoint,
@@ -64,17 +26,17 @@ Result<std::vector<double>> MeanRelativeWeight(const Checkpoint& checkpoint,
   std::vector<double> mean(static_cast<size_t>(k));
   double count = 0;
   for (const LayerModule* module : modules) {
-    OCTAVO_ASSIGN_OR_RETURN(const std::vector<float> rows, SampledRows(checkpoint, *module));
+    OCTAVO_ASSIGN_OR_RETURN(const SampledRows rows, SampleRows(checkpoint, *module));
     const QuantArgs& args = module->planned->module->args.weights;
     const int64_t size = args.strategy == Strategy::kGroup ? args.group_size : k;
-    for (size_t begin = 0; begin < rows.size(); begin += static_cast<size_t>(size)) {
-      const std::span group(rows.data() + begin, static_cast<size_t>(size));
+    for (size_t begin = 0; begin < rows.values.size(); begin += static_cast<size_t>(size)) {
+      const std::span group(rows.values.data() + begin, static_cast<size_t>(size));
       float max = 1e-6f;
       for (const float value : group) max = std::max(max, std::fabs(value));
       const size_t column = begin % static_cast<size_t>(k);
       for (size_t i = 0; i < group.size(); ++i) mean[column + i] += static_cast<double>(std::fabs(group[i]) / max);
     }
-    count += static_cast<double>(rows.size()) / static_cast<double>(k);
+    count += static_cast<double>(rows.count);
   }
   for (double& value : mean) value /= std::max(count, 1.0);
   return mean;
@@ -106,29 +68,6 @@ std::vector<float> ScalesOf(const std::vector<double>& x, const std::vector<doub
   const float center = std::sqrt(*low * *high);
   for (float& scale : scales) scale /= center;
   return scales;
-}
-
-// Squared output error of one consumer under `scales`, for all its rows by way of the sample.
-Result<double> ErrorOf(const Sample& sample, const std::vector<float>& scales, MatrixProduct& product) {
-  const LayerModule& module = *sample.module;
-  const auto k = static_cast<int64_t>(scales.size());
-  const Candidate candidate{
-      .read = [&](int64_t row, float* x) {
-        const float* from = sample.rows.data() + row * k;
-        for (int64_t i = 0; i < k; ++i) x[i] = from[i] * scales[static_cast<size_t>(i)];
-      },
-      .error = [&](int64_t row, float* values) {
-        const float* from = sample.rows.data() + row * k;
-        for (int64_t i = 0; i < k; ++i) values[i] = values[i] / scales[static_cast<size_t>(i)] - from[i];
-      }};
-  std::vector<float> errors(sample.rows.size());
-  OCTAVO_RETURN_IF_ERROR(RoundCandidate(module.scheme(), *module.planned->module, candidate, sample.count,
-                                        product.pool(), errors.data()));
-  std::vector<double> forms;
-  OCTAVO_RETURN_IF_ERROR(sample.gram.Forms({errors.data(), sample.count, k, k}, product, forms));
-  double sum = 0;
-  for (const double form : forms) sum += form;
-  return sum * static_cast<double>(module.tensor->rows()) / static_cast<double>(sample.count);
 }
 
 // Tries all limits for one group of columns; rows [row_begin, row_begin + count) of the module.
@@ -215,31 +154,29 @@ std::vector<float> GroupGram(const InputStatistics& input, const std::vector<flo
 }  // namespace
 
 Result<AwqScales> SearchAwqScales(const Checkpoint& checkpoint, const LayerModules& layer,
-                                  const LayerSite& site, const LayerInputs& inputs,
-                                  MatrixProduct& product) {
+                                  const LayerSite& site, const LayerInputs& inputs, const ScaleError& error) {
   const int64_t k = layer.modules[site.consumers.front()].tensor->cols();
   const std::vector<double> x = MeanAbs(layer, site, inputs, static_cast<size_t>(k));
-  const std::vector<const LayerModule*> voters = Voters(layer, site, inputs);
-  OCTAVO_ASSIGN_OR_RETURN(const std::vector<double> w, MeanRelativeWeight(checkpoint, voters, k));
-  std::vector<std::vector<float>> candidates;  // the first one is all ones
-  for (size_t i = 0; i < kRatios; ++i) candidates.push_back(ScalesOf(x, {}, static_cast<double>(i) * kRatioStep));
-  for (size_t i = 0; i < kRatios; ++i) candidates.push_back(ScalesOf(x, w, static_cast<double>(i) * kRatioStep));
-  std::vector<double> errors(candidates.size());
-  for (const LayerModule* module : voters) {
-    OCTAVO_ASSIGN_OR_RETURN(const Sample sample,
-                            TakeSample(checkpoint, *module, *inputs.at(module->name), product));
-    for (size_t i = 0; i < candidates.size(); ++i) {
-      OCTAVO_ASSIGN_OR_RETURN(const double error, ErrorOf(sample, candidates[i], product));
-      errors[i] += std::isfinite(error) ? error : std::numeric_limits<double>::infinity();
+  OCTAVO_ASSIGN_OR_RETURN(const std::vector<double> w,
+                          MeanRelativeWeight(checkpoint, Voters(layer, site, inputs), k));
+  AwqScales best{.scales = std::vector<float>(static_cast<size_t>(k), 1.0f)};
+  OCTAVO_ASSIGN_OR_RETURN(const double plain, error(best.scales));
+  double least = std::isfinite(plain) ? plain : std::numeric_limits<double>::infinity();
+  for (const bool duo_scaling : {false, true}) {
+    double family_least = std::numeric_limits<double>::infinity();
+    for (int i = duo_scaling ? 0 : 1; i < kRatios; ++i) {
+      const double ratio = i * kRatioStep;
+      std::vector<float> scales = ScalesOf(x, duo_scaling ? w : std::vector<double>(), ratio);
+      OCTAVO_ASSIGN_OR_RETURN(const double found, error(scales));
+      if (!(found < kHopeless * family_least)) break;
+      family_least = std::min(family_least, found);
+      if (!(found < least)) continue;
+      least = found;
+      best = {.scales = std::move(scales), .ratio = ratio, .duo_scaling = duo_scaling};
     }
   }
-  const auto best = static_cast<size_t>(std::min_element(errors.begin(), errors.end()) - errors.begin());
-  AwqScales found;
-  found.ratio = static_cast<double>(best % kRatios) * kRatioStep;
-  found.duo_scaling = best >= kRatios;
-  found.scales = std::move(candidates[best]);
-  found.error = errors[0] > 0 ? errors[best] / errors[0] : 1;
-  return found;
+  best.error = plain > 0 ? least / plain : 1;
+  return best;
 }
 
 Result<WeightClip> SearchAwqClip(const Checkpoint& checkpoint, const LayerModule& module,

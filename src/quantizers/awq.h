@@ -2,10 +2,12 @@
 // AWQ: scales up the few weight columns that matter most before rounding, and clips groups.
 //
 // Source: arXiv:2306.00978, sections 3.2 and 3.3, and the grids of its published code.
-// Differs: candidates are judged by the output error of the linears that share the input, over all
-// calibration tokens by way of the Gram matrix, and not by the output of the attention or MLP block.
-// Scales come from sampled output channels (at most 512 per linear).
+// Differs: linears behind a norm are judged by the output of the whole layer and not by that of the
+// attention or MLP block (scale_judge.h).
 #pragma once
+
+#include <functional>
+#include <vector>
 
 #include "quantizers/smoothing.h"
 
@@ -18,15 +20,17 @@ struct AwqScales {
   double error = 0;           // of the output, relative to that of ratio 0 (squared norms)
 };
 
-// Best of ratios 0, 0.05, ... 0.95 for a site, without and with weights (llm-compressor's duo_scaling "both").
-// Consumers of other algorithms or without Gram matrix (experts without tokens, routers) have no say.
-Result<AwqScales> SearchAwqScales(const Checkpoint& checkpoint, const LayerModules& layer,
-                                  const LayerSite& site, const LayerInputs& inputs,
-                                  MatrixProduct& product);
+// An error of the layer whose consumers of a site are rounded under `scales`; only ratios of errors count.
+using ScaleError = std::function<Result<double>(const std::vector<float>& scales)>;
 
-// Best limit of |w| for every group (or whole row, without groups) of a module's rows, among 1, 0.95, ... 0.55 of its maximum, by the
-// error of the group's share of the output. `transform` holds the module's scales. Not meant for q and
-// k, whose outputs meet in a softmax.
+// The best of ratios 0, 0.05, ... 0.95 for a site, without and with weights (llm-compressor's duo_scaling "both");
+// either family is left where errors grow.
+Result<AwqScales> SearchAwqScales(const Checkpoint& checkpoint, const LayerModules& layer,
+                                  const LayerSite& site, const LayerInputs& inputs, const ScaleError& error);
+
+// Best limit of |w| for every group (or whole row, without groups) of a module's rows, among 1, 0.95, ... 0.55 of
+// its maximum, by the error of the group's share of the output. `transform` holds the module's scales. Not meant
+// for q and k, whose outputs meet in a softmax.
 Result<WeightClip> SearchAwqClip(const Checkpoint& checkpoint, const LayerModule& module,
                                  const LayerTransform& transform, const InputStatistics& input,
                                  MatrixProduct& product);

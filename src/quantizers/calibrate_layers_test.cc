@@ -33,6 +33,16 @@ class CalibrateLayersTest : public QuantizeFixture {
     if (found->args.weights.strategy == Strategy::kGroup) options.group_size = 32;
     return options;
   }
+
+  // What was found for the norm before the first layer's MLP.
+  static SiteReport MlpNorm(const QuantizeResult& result) {
+    const std::vector<SiteReport>& sites = result.calibration->layers.front().sites;
+    const auto norm = std::find_if(sites.begin(), sites.end(), [](const SiteReport& site) {
+      return site.producer == "model.layers.0.post_attention_layernorm";
+    });
+    EXPECT_NE(norm, sites.end());
+    return norm == sites.end() ? SiteReport() : *norm;
+  }
 };
 
 TEST_F(CalibrateLayersTest, BeatsRoundToNearestOnEveryArchitecture) {
@@ -86,14 +96,29 @@ TEST_F(CalibrateLayersTest, AwqScalesTakeFromColumnsThatFillTheirGroup) {
   };
   model.Edit(layer + "gate_proj.weight", grow);
   model.Edit(layer + "up_proj.weight", grow);
-  const QuantizeResult result = Quantize(Options(model, "W4A16", "awq"));
-  const std::vector<SiteReport>& sites = result.calibration->layers.front().sites;
-  const auto norm = std::find_if(sites.begin(), sites.end(), [](const SiteReport& site) {
-    return site.producer == "model.layers.0.post_attention_layernorm";
+  const SiteReport norm = MlpNorm(Quantize(Options(model, "W4A16", "awq")));
+  EXPECT_TRUE(norm.duo_scaling);
+  EXPECT_LT(norm.error_ratio, 0.9);
+}
+
+// Half of the neurons reach nothing, and their rounding errors are by far the largest: scales that help them
+// cost the others.
+TEST_F(CalibrateLayersTest, AwqScalesServeTheLayerAndNotItsLinears) {
+  const std::string layer = "model.layers.0.mlp.";
+  TestModel model("qwen2/tied");
+  constexpr size_t kHidden = 64;
+  const TestModel::Change grow = [](std::vector<float>& w) {
+    for (size_t i = 0; i < w.size() / 2; ++i) w[i] *= i % kHidden % 16 == 3 ? 256.0f : 8.0f;
+  };
+  model.Edit(layer + "gate_proj.weight", grow);
+  model.Edit(layer + "up_proj.weight", grow);
+  model.Edit(layer + "down_proj.weight", [](std::vector<float>& w) {
+    const size_t neurons = w.size() / kHidden;
+    for (size_t i = 0; i < w.size(); ++i) w[i] *= i % neurons < neurons / 2 ? 0.0f : 1.0f;
   });
-  ASSERT_NE(norm, sites.end());
-  EXPECT_TRUE(norm->duo_scaling);
-  EXPECT_LT(norm->error_ratio, 0.9);
+  const SiteReport norm = MlpNorm(Quantize(Options(model, "W4A16", "awq")));
+  EXPECT_LT(norm.scale_max / norm.scale_min, 4);
+  EXPECT_GT(norm.error_ratio, 0.8);
 }
 
 TEST_F(CalibrateLayersTest, WritesEveryPairThatGoesTogether) {

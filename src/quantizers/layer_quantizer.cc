@@ -8,7 +8,6 @@
 #include <cmath>
 #include <utility>
 
-#include "quantizers/awq.h"
 #include "quantizers/output_error.h"
 #include "quantizers/qoq_layer.h"
 #include "quantizers/quantized_source.h"
@@ -33,6 +32,7 @@ Result<QuantizedLayer> LayerQuantizer::Run(const LayerModules& layer, const Boun
                                            BoundaryFile* out) {
   layer_ = &layer;
   searched_.clear();
+  judge_.reset();
   out_ = {};
   out_.report.layer = layer.layer;
   if (!layer.quantized() && out == nullptr) return std::move(out_);
@@ -48,7 +48,7 @@ Result<QuantizedLayer> LayerQuantizer::Run(const LayerModules& layer, const Boun
     if (i > 0 && !awq) break;
     OCTAVO_RETURN_IF_ERROR(observer_.Observe(rounds[i], in, i == 0 ? out : nullptr, out_.transform));
     if (i == 0) OCTAVO_RETURN_IF_ERROR(ChooseQoq());
-    OCTAVO_RETURN_IF_ERROR(ChooseScales(rounds[i]));
+    OCTAVO_RETURN_IF_ERROR(ChooseScales(rounds[i], in));
   }
   for (const Round& round : rounds) {
     if (rounds.size() > 1) {
@@ -92,7 +92,7 @@ const LayerModule* LayerQuantizer::ScaledConsumer(const LayerSite& site) const {
   return found;
 }
 
-Status LayerQuantizer::ChooseScales(const Round& round) {
+Status LayerQuantizer::ChooseScales(const Round& round, const BoundaryFile& in) {
   for (const LayerSite& site : layer_->sites) {
     if (std::find(searched_.begin(), searched_.end(), &site) != searched_.end()) continue;
     const LayerModule* scaled = ScaledConsumer(site);
@@ -102,13 +102,35 @@ Status LayerQuantizer::ChooseScales(const Round& round) {
       return tap != nullptr && std::find(round.begin(), round.end(), *tap) != round.end();
     });
     if (scaled->algorithm().awq && !here) continue;
-    OCTAVO_RETURN_IF_ERROR(ChooseSite(site));
+    OCTAVO_RETURN_IF_ERROR(ChooseSite(site, in));
     searched_.push_back(&site);
   }
   return Status::Ok();
 }
 
-Status LayerQuantizer::ChooseSite(const LayerSite& site) {
+Result<AwqScales> LayerQuantizer::SearchScales(const LayerSite& site, const LayerInputs& inputs,
+                                               const BoundaryFile& in) {
+  if (!site.norm) {
+    OCTAVO_ASSIGN_OR_RETURN(const LinearJudge judge, LinearJudge::Create(checkpoint_, Voters(*layer_, site, inputs),
+                                                                         inputs, product_));
+    return SearchAwqScales(checkpoint_, *layer_, site, inputs,
+                           [&](const std::vector<float>& scales) { return judge.Error(scales); });
+  }
+  if (!judge_) {
+    OCTAVO_ASSIGN_OR_RETURN(judge_, LayerJudge::Create(checkpoint_, runner_, layer_->layer, in));
+  }
+  const std::vector<const LayerModule*> voters = Voters(*layer_, site, inputs);
+  OCTAVO_ASSIGN_OR_RETURN(
+      AwqScales found,
+      SearchAwqScales(checkpoint_, *layer_, site, inputs, [&](const std::vector<float>& scales) {
+        work_(runner_.FlopsPerToken() * static_cast<double>(judge_->num_tokens()));
+        return judge_->Error(voters, scales);
+      }));
+  OCTAVO_RETURN_IF_ERROR(runner_.Load(layer_->layer, nullptr, {}));  // for the next one who looks
+  return found;
+}
+
+Status LayerQuantizer::ChooseSite(const LayerSite& site, const BoundaryFile& in) {
   const LayerInputs inputs = observer_.Inputs();
   const bool seen = std::any_of(site.consumers.begin(), site.consumers.end(), [&](size_t i) {
     return inputs.contains(layer_->modules[i].name);
@@ -120,8 +142,7 @@ Status LayerQuantizer::ChooseSite(const LayerSite& site) {
   const LayerModule& scaled = *ScaledConsumer(site);
   std::vector<float> scales;
   if (scaled.algorithm().awq) {
-    OCTAVO_ASSIGN_OR_RETURN(AwqScales found,
-                            SearchAwqScales(checkpoint_, *layer_, site, inputs, product_));
+    OCTAVO_ASSIGN_OR_RETURN(AwqScales found, SearchScales(site, inputs, in));
     report.method = "awq";
     report.duo_scaling = found.duo_scaling;
     report.strength = found.ratio;

@@ -12,11 +12,13 @@
 #include <vector>
 
 #include "octavo/status.h"
+#include "quantizers/awq.h"
 #include "quantizers/calibration_algorithm.h"
 #include "quantizers/calibration_report.h"
 #include "quantizers/layer_modules.h"
 #include "quantizers/layer_observer.h"
 #include "quantizers/layer_transform.h"
+#include "quantizers/scale_judge.h"
 
 namespace octavo {
 
@@ -56,14 +58,15 @@ class LayerQuantizer {
  private:
   using Round = LayerObserver::Round;
 
-  Status ChooseScales(const Round& round);
+  Status ChooseScales(const Round& round, const BoundaryFile& in);
   // The consumer whose algorithm scales a site; nullptr: none does.
   const LayerModule* ScaledConsumer(const LayerSite& site) const;
   Status ChooseQoq();
   // What a module's algorithm does, after qoq's switches.
   bool Clips(const LayerModule& module) const;
   bool UsesGptq(const LayerModule& module) const;
-  Status ChooseSite(const LayerSite& site);
+  Status ChooseSite(const LayerSite& site, const BoundaryFile& in);
+  Result<AwqScales> SearchScales(const LayerSite& site, const LayerInputs& inputs, const BoundaryFile& in);
   Status QuantizeRound(const Round& round);
   // The factor for GPTQ's modules of a tap; none, and why in `note`, where it cannot be made.
   Result<std::optional<GptqFactor>> Factor(const LayerModule& module, std::string& note);
@@ -89,6 +92,7 @@ class LayerQuantizer {
   LayerObserver observer_;
   const LayerModules* layer_ = nullptr;
   std::vector<const LayerSite*> searched_;
+  std::optional<LayerJudge> judge_;  // of the layer, once a site needed it
   QuantizedLayer out_;
 };
 

@@ -91,7 +91,7 @@ double LayerRunner::FlopsPerToken() const {
 
 template <typename Fn>
 Status LayerRunner::ForBatches(const Fn& fn) {
-  hidden_.resize(static_cast<size_t>(batches_.max_tokens * model_.config().hidden_size));
+  hidden_.resize(static_cast<size_t>(batches_.max_tokens * hidden_size()));
   int64_t row = 0;
   for (const std::vector<int64_t>& lengths : batches_.lengths) {
     if (options_.cancel != nullptr && options_.cancel->load()) return Cancelled("interrupted");
@@ -130,6 +130,28 @@ Status LayerRunner::Run(const BoundaryFile& in, BoundaryFile* out, const LinearT
     done(tokens);
     return Status::Ok();
   });
+}
+
+Result<LayerRunner::Rows> LayerRunner::RunSome(const BoundaryFile& in, int64_t tokens) {
+  if (options_.cancel != nullptr && options_.cancel->load()) return Cancelled("interrupted");
+  const int64_t all = std::ssize(options_.samples);
+  const int64_t step = std::max<int64_t>(1, batches_.num_tokens / tokens);
+  hidden_.resize(static_cast<size_t>(batches_.max_tokens * hidden_size()));
+  std::vector<int64_t> lengths;
+  Rows rows{.values = hidden_.data()};
+  int64_t row = 0;  // of sample i
+  for (int64_t i = 0; i < all; ++i) {
+    const int64_t length = std::ssize(options_.samples[static_cast<size_t>(i)]);
+    const bool fits = rows.count + length <= batches_.max_tokens && std::ssize(lengths) < batches_.max_samples;
+    if (i % step == 0 && fits && rows.count < tokens) {
+      OCTAVO_RETURN_IF_ERROR(in.Read(row, length, hidden_.data() + rows.count * hidden_size()));
+      lengths.push_back(length);
+      rows.count += length;
+    }
+    row += length;
+  }
+  OCTAVO_RETURN_IF_ERROR(model_.RunLayer(lengths, hidden_.data(), {}));
+  return rows;
 }
 
 }  // namespace octavo

@@ -58,6 +58,14 @@ class LayerRunner {
   Status Run(const BoundaryFile& in, BoundaryFile* out, const LinearTap* tap,
              const std::function<void(int64_t tokens)>& done);
 
+  // What the loaded layer makes of about `tokens` tokens: whole samples, spread over all of them.
+  struct Rows {
+    const float* values = nullptr;  // [count, hidden_size], until the next run
+    int64_t count = 0;
+  };
+  Result<Rows> RunSome(const BoundaryFile& in, int64_t tokens);
+  int64_t hidden_size() const { return model_.config().hidden_size; }
+
   // Over all runs of the layer since it was loaded.
   KvRange kv_range() const { return kv_range_; }
 

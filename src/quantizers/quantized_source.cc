@@ -2,10 +2,13 @@
 // Sources over vectors.
 #include "quantizers/quantized_source.h"
 
+#include <algorithm>
 #include <cstring>
 #include <utility>
 
 #include "base/float16.h"
+#include "quantizers/layer_transform.h"
+#include "quantizers/output_error.h"
 #include "schemes/dequantized_source.h"
 
 namespace octavo {
@@ -40,32 +43,75 @@ class QuantizedSource final : public WeightSource {
   const std::shared_ptr<const QuantizedRows> rows_;
 };
 
-class DenseSource final : public WeightSource {
+// Values that are rounded to bf16 as they are read.
+class Bf16Source : public WeightSource {
  public:
-  DenseSource(const std::string& module, int64_t n, int64_t k, std::vector<float> values)
-      : values_(std::move(values)) {
+  Status ReadRows(int64_t row_begin, int64_t count, WeightRows& rows) const final {
+    OCTAVO_RETURN_IF_ERROR(CheckRange(row_begin, count));
+    std::vector<float> values(static_cast<size_t>(count * spec_.k));
+    OCTAVO_RETURN_IF_ERROR(ReadValues(row_begin, count, values.data()));
+    rows.Resize(spec_, count);
+    for (size_t i = 0; i < values.size(); ++i) {
+      const uint16_t bits = F32ToBf16(values[i]);
+      std::memcpy(&rows.codes[2 * i], &bits, sizeof bits);
+    }
+    return Status::Ok();
+  }
+
+ protected:
+  Bf16Source(const std::string& module, int64_t n, int64_t k) {
     spec_.n = n;
     spec_.k = k;
     info_ = {.name = module,
              .scheme = "dense",
              .activation = ActivationFormat::kBf16,
-             .stored_bytes = values_.size() * sizeof(uint16_t),
+             .stored_bytes = static_cast<uint64_t>(n * k) * sizeof(uint16_t),
              .dequantized = DType::kF32,
              .note = {}};
   }
 
-  Status ReadRows(int64_t row_begin, int64_t count, WeightRows& rows) const override {
-    OCTAVO_RETURN_IF_ERROR(CheckRange(row_begin, count));
-    rows.Resize(spec_, count);
-    for (int64_t i = 0; i < count * spec_.k; ++i) {
-      const uint16_t bits = F32ToBf16(values_[static_cast<size_t>(row_begin * spec_.k + i)]);
-      std::memcpy(&rows.codes[static_cast<size_t>(2 * i)], &bits, sizeof bits);
-    }
+ private:
+  virtual Status ReadValues(int64_t row_begin, int64_t count, float* out) const = 0;
+};
+
+class DenseSource final : public Bf16Source {
+ public:
+  DenseSource(const std::string& module, int64_t n, int64_t k, std::vector<float> values)
+      : Bf16Source(module, n, k), values_(std::move(values)) {}
+
+ private:
+  Status ReadValues(int64_t row_begin, int64_t count, float* out) const override {
+    std::copy_n(values_.data() + row_begin * spec_.k, count * spec_.k, out);
     return Status::Ok();
   }
 
- private:
   const std::vector<float> values_;
+};
+
+class TrialSource final : public Bf16Source {
+ public:
+  TrialSource(const Checkpoint& checkpoint, const StoredTensor& tensor, const Scheme& scheme,
+              const TargetModule& module, std::vector<float> scales)
+      : Bf16Source(module.name, module.n, module.k), checkpoint_(checkpoint), tensor_(tensor), scheme_(scheme),
+        module_(module), scales_(std::move(scales)) {}
+
+ private:
+  Status ReadValues(int64_t row_begin, int64_t count, float* out) const override {
+    OCTAVO_RETURN_IF_ERROR(ReadOriginalRows(checkpoint_, tensor_, row_begin, count, out));
+    const auto k = static_cast<int64_t>(scales_.size());
+    for (int64_t i = 0; i < count * k; ++i) out[i] *= scales_[static_cast<size_t>(i % k)];
+    QuantizedRows rows;
+    OCTAVO_RETURN_IF_ERROR(scheme_.quantize(module_, out, row_begin, count, rows));
+    Dequantize(scheme_, module_, rows, out);
+    for (int64_t i = 0; i < count * k; ++i) out[i] /= scales_[static_cast<size_t>(i % k)];
+    return Status::Ok();
+  }
+
+  const Checkpoint& checkpoint_;
+  const StoredTensor& tensor_;
+  const Scheme& scheme_;
+  const TargetModule& module_;
+  const std::vector<float> scales_;
 };
 
 }  // namespace
@@ -105,6 +151,12 @@ Result<std::unique_ptr<WeightSource>> OpenOriginal(const LinearLoader& linears,
 std::unique_ptr<WeightSource> MakeDenseSource(const std::string& module, int64_t n, int64_t k,
                                               std::vector<float> values) {
   return std::make_unique<DenseSource>(module, n, k, std::move(values));
+}
+
+std::unique_ptr<WeightSource> MakeTrialSource(const Checkpoint& checkpoint, const StoredTensor& tensor,
+                                              const Scheme& scheme, const TargetModule& module,
+                                              std::vector<float> scales) {
+  return std::make_unique<TrialSource>(checkpoint, tensor, scheme, module, std::move(scales));
 }
 
 }  // namespace octavo

@@ -29,6 +29,13 @@ Result<std::unique_ptr<WeightSource>> OpenOriginal(const LinearLoader& linears,
 std::unique_ptr<WeightSource> MakeDenseSource(const std::string& module, int64_t n, int64_t k,
                                               std::vector<float> values);
 
+// What a search tries: the weights of `tensor` with columns times `scales` [k], rounded to nearest and divided
+// by the scales again. Rows are rounded when they are read, blocks of them by several threads. For schemes
+// whose scales belong to single rows. All but the scales must outlive the source.
+std::unique_ptr<WeightSource> MakeTrialSource(const Checkpoint& checkpoint, const StoredTensor& tensor,
+                                              const Scheme& scheme, const TargetModule& module,
+                                              std::vector<float> scales);
+
 // Rows [begin, begin + count) of `rows`.
 QuantizedRows SliceRows(const QuantizedRows& rows, int64_t begin, int64_t count);
 
