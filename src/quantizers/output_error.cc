@@ -56,4 +56,19 @@ Status AddOutputError(const float* original, const float* quantized, int64_t cou
   return Status::Ok();
 }
 
+double MeanRelativeError(std::span<const float> x, std::span<const float> original, size_t size) {
+  double sum = 0;
+  for (size_t row = 0; row < x.size(); row += size) {
+    double difference = 0;
+    double norm = 0;
+    for (size_t i = row; i < row + size; ++i) {
+      const double d = static_cast<double>(x[i]) - static_cast<double>(original[i]);
+      difference += d * d;
+      norm += static_cast<double>(original[i]) * static_cast<double>(original[i]);
+    }
+    sum += norm > 0 ? difference / norm : 0;
+  }
+  return sum * static_cast<double>(size) / static_cast<double>(x.size());
+}
+
 }  // namespace octavo

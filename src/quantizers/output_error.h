@@ -30,4 +30,7 @@ struct OutputError {
 Status AddOutputError(const float* original, const float* quantized, int64_t count,
                       const MatrixRef& gram, MatrixProduct& product, OutputError& error);
 
+// Mean over rows [size] of |x - original|^2 / |original|^2, in f64; rows of zeros count as right.
+double MeanRelativeError(std::span<const float> x, std::span<const float> original, size_t size);
+
 }  // namespace octavo

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "quantizers/layer_transform.h"
+#include "quantizers/output_error.h"
 #include "quantizers/quantized_source.h"
 
 namespace octavo {
@@ -15,21 +16,6 @@ namespace {
 
 constexpr int64_t kSampledRows = 512;
 constexpr int64_t kSampledTokens = 1024;
-
-double SquaredNorm(const float* x, int64_t n) {
-  double sum = 0;
-  for (int64_t i = 0; i < n; ++i) sum += static_cast<double>(x[i]) * static_cast<double>(x[i]);
-  return sum;
-}
-
-double SquaredDistance(const float* x, const float* y, int64_t n) {
-  double sum = 0;
-  for (int64_t i = 0; i < n; ++i) {
-    const double difference = static_cast<double>(x[i]) - static_cast<double>(y[i]);
-    sum += difference * difference;
-  }
-  return sum;
-}
 
 }  // namespace
 
@@ -117,13 +103,8 @@ Result<double> LayerJudge::Error(const std::vector<const LayerModule*>& voters, 
   };
   OCTAVO_RETURN_IF_ERROR(runner_->Load(layer_, rounded, {}));
   OCTAVO_ASSIGN_OR_RETURN(const LayerRunner::Rows out, runner_->RunSome(*in_, kSampledTokens));
-  const int64_t cols = runner_->hidden_size();
-  double sum = 0;
-  for (int64_t i = 0; i < out.count * cols; i += cols) {
-    const double norm = SquaredNorm(expected_.data() + i, cols);
-    if (norm > 0) sum += SquaredDistance(out.values + i, expected_.data() + i, cols) / norm;
-  }
-  return sum / static_cast<double>(out.count);
+  const auto hidden_size = static_cast<size_t>(runner_->hidden_size());
+  return MeanRelativeError({out.values, static_cast<size_t>(out.count) * hidden_size}, expected_, hidden_size);
 }
 
 }  // namespace octavo

@@ -19,6 +19,7 @@
 #include "models/layerwise_model.h"
 #include "quantizers/carry_over.h"
 #include "quantizers/layer_transform.h"
+#include "quantizers/output_error.h"
 #include "quantizers/prediction_comparison.h"
 #include "quantizers/quantized_source.h"
 #include "quantizers/round_to_nearest.h"
@@ -41,21 +42,6 @@ std::vector<std::vector<int32_t>> TakeWindows(const CalibrationData& data, int64
     left -= count;
   }
   return windows;
-}
-
-double MeanRelativeError(const std::vector<float>& a, const std::vector<float>& b, size_t size) {
-  double sum = 0;
-  for (size_t row = 0; row < a.size(); row += size) {
-    double difference = 0;
-    double norm = 0;
-    for (size_t i = row; i < row + size; ++i) {
-      const double d = static_cast<double>(a[i]) - static_cast<double>(b[i]);
-      difference += d * d;
-      norm += static_cast<double>(b[i]) * static_cast<double>(b[i]);
-    }
-    sum += norm > 0 ? difference / norm : 0;
-  }
-  return sum * static_cast<double>(size) / static_cast<double>(a.size());
 }
 
 }  // namespace
